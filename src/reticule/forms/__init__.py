@@ -1,0 +1,8 @@
+"""Forms: how one weight tensor is represented."""
+
+from reticule.forms.base import Form as Form
+from reticule.forms.base import matrix_shape as matrix_shape
+from reticule.forms.codebook import Codebook as Codebook
+from reticule.forms.dense import Dense as Dense
+from reticule.forms.packed import Packed as Packed
+from reticule.forms.sparse import Sparse as Sparse

@@ -1,0 +1,34 @@
+"""A whole network in which every tensor has a form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from reticule.forms.base import Form
+from reticule.forms.dense import Dense
+from reticule.graph import Graph, Network
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A graph and one form for each of its tensors: what methods change and files hold."""
+
+    graph: Graph
+    forms: Mapping[str, Form]
+
+    @classmethod
+    def of(cls, network: Network) -> Packed:
+        """Every tensor dense, as it is."""
+        return cls(
+            network.graph,
+            {name: Dense(tensor.astype("f4")) for name, tensor in network.tensors.items()},
+        )
+
+    def network(self) -> Network:
+        """All weights restored."""
+        return Network(self.graph, {name: form.dense() for name, form in self.forms.items()})
+
+    def with_forms(self, changed: Mapping[str, Form]) -> Packed:
+        """The same network with some tensors in other forms."""
+        return replace(self, forms={**self.forms, **changed})
