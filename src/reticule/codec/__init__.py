@@ -1,0 +1,1 @@
+"""The codec: forms into bits and back, and the ``.ret`` file."""
