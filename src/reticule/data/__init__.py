@@ -1,0 +1,17 @@
+"""Labelled images from files or arrays, and the preprocessing that a network expects.
+
+A source is a parquet file in the Hugging Face image layout, a folder with one
+sub-folder per class, an ``.npz`` with ``images`` and ``labels``, an idx file pair,
+two arrays, or anything with ``len()`` and ``[i]`` that gives (image, label) pairs.
+
+>>> import numpy as np
+>>> from reticule.data import Data
+>>> images = np.arange(40 * 6, dtype="u1").reshape(40, 2, 3)
+>>> data = Data((images, np.arange(40) % 4), scale=256.0)
+>>> rest, held_out = data.split(fraction=0.1, seed=1)
+>>> len(rest), len(held_out), data.batch([0, 1]).shape
+(36, 4, (2, 1, 2, 3))
+"""
+
+from reticule.data.dataset import Data as Data
+from reticule.data.preprocessing import Preprocessing as Preprocessing
