@@ -37,7 +37,7 @@ class Sparse(Form):
         if indptr[0] != 0 or indptr[-1] != count or (steps < 0).any():
             raise ValueError("row pointers are not ascending")
         if count:
-            if int(self.columns.max()) >= cols:
+            if int(self.columns.min()) < 0 or int(self.columns.max()) >= cols:
                 raise ValueError("a column is outside of the matrix")
             rising = self.columns[1:] > self.columns[:-1]
             starts = indptr[1:-1]
