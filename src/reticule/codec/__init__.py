@@ -1,1 +1,15 @@
-"""The codec: forms into bits and back, and the ``.ret`` file."""
+"""The codec: forms into bits and back, and the ``.ret`` file.
+
+``save`` and ``load`` are the way in and out; docs/format.md specifies the bytes.  From
+the outside in: :mod:`~reticule.codec.container`, :mod:`~reticule.codec.metadata`,
+:mod:`~reticule.codec.forms`, :mod:`~reticule.codec.streams`, :mod:`~reticule.codec.tables`.
+"""
+
+from reticule.codec.about import About as About
+from reticule.codec.container import Loaded as Loaded
+from reticule.codec.container import Saved as Saved
+from reticule.codec.container import dumps as dumps
+from reticule.codec.container import load as load
+from reticule.codec.container import loads as loads
+from reticule.codec.container import save as save
+from reticule.codec.limits import Limits as Limits
