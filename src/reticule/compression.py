@@ -1,0 +1,330 @@
+"""Compress a network: run a recipe, write the file, decode it again, measure it.
+
+The accuracy that is reported belongs to the bytes that are reported: the file is
+written, a fresh process decodes and evaluates it, and the figures go into its
+metadata without a byte of its weights changing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reticule.codec import About, dumps, loads
+from reticule.data import Data, Preprocessing
+from reticule.engine import Model
+from reticule.errors import DataError, RecipeError
+from reticule.evaluation import class_count, evaluate, evaluate_in_fresh_process
+from reticule.files import write_whole
+from reticule.forms import Packed
+from reticule.graph import Network
+from reticule.journal import Journal
+from reticule.progress import Progress, Silent, duration
+from reticule.recipes import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from reticule.methods import Context
+
+MOST_HELD_OUT = 10_000
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One stage of a run; ``accuracy`` is that on the held-out images afterwards, in percent."""
+
+    name: str
+    accuracy: float | None
+    seconds: float
+    nonzero: int
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A compressed network, the bytes of its file, and everything that was measured.
+
+    Accuracies are in percent (top-1); ``accuracy_before`` and ``accuracy_after`` are
+    measured on the test images, else on the held-out ones (``measured_on`` says which).
+    """
+
+    blob: bytes
+    packed: Packed
+    about: About
+    recipe: Recipe
+    seed: int
+    stages: tuple[StageRecord, ...]
+    bytes_original: int
+    bytes_weights: int
+    accuracy_before: float | None
+    accuracy_after: float | None
+    measured_on: str | None
+    max_drop: float | None
+    seconds: float
+    tensor_bytes: Mapping[str, int]
+
+    @property
+    def bytes_file(self) -> int:
+        return len(self.blob)
+
+    @property
+    def ratio(self) -> float:
+        """Bytes of the original's weights over bytes of the weight section."""
+        return self.bytes_original / max(self.bytes_weights, 1)
+
+    @property
+    def ratio_file(self) -> float:
+        """Bytes of the original's weights over bytes of the whole file."""
+        return self.bytes_original / self.bytes_file
+
+    @property
+    def drop_points(self) -> float | None:
+        """Points of accuracy lost."""
+        if self.accuracy_before is None or self.accuracy_after is None:
+            return None
+        return self.accuracy_before - self.accuracy_after
+
+    @property
+    def budget_met(self) -> bool | None:
+        """Whether ``max_drop`` was kept; None without a budget."""
+        if self.max_drop is None or self.drop_points is None:
+            return None
+        return self.drop_points <= self.max_drop + 1e-9
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the ``.ret`` file (a temporary one first, then renamed)."""
+        write_whole(path, self.blob)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write a self-contained HTML report."""
+        from reticule.report import write_report
+
+        write_report(self, path)
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures as plain data, as ``compress --json`` prints them."""
+        return {
+            "recipe": self.recipe.name,
+            "seed": self.seed,
+            "bytes_file": self.bytes_file,
+            "bytes_weights": self.bytes_weights,
+            "bytes_original": self.bytes_original,
+            "ratio": round(self.ratio, 3),
+            "ratio_file": round(self.ratio_file, 3),
+            "accuracy_before": self.accuracy_before,
+            "accuracy_after": self.accuracy_after,
+            "measured_on": self.measured_on,
+            "drop_points": None if self.drop_points is None else round(self.drop_points, 4),
+            "budget_met": self.budget_met,
+            "seconds": round(self.seconds, 1),
+            "stages": [asdict(stage) for stage in self.stages],
+        }
+
+
+def compress(
+    network: Network,
+    *,
+    train: Data | None = None,
+    val: Data | None = None,
+    test: Data | None = None,
+    recipe: str | Path | Recipe = "deep-compression",
+    max_drop: float | None = None,
+    seed: int = 0,
+    preprocessing: Preprocessing | None = None,
+    progress: Progress | None = None,
+    journal: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+) -> Result:
+    """Compress a network with a recipe and measure the decoded file.
+
+    ``train`` is what the network is retrained on.  ``val`` serves for choices (default:
+    a seeded, stratified tenth of ``train``), ``test`` only for the two figures of the
+    report.  ``max_drop`` is the number of points of accuracy that may be lost.
+    ``journal`` names a folder for checkpoints; with ``resume``, stages that an earlier,
+    interrupted run has finished are taken from it.
+
+    Raises ReticuleError for bad networks, data and recipes.
+    """
+    start = time.monotonic()
+    progress = progress or Silent()
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    network.check()
+    if max_drop is not None and not 0 <= max_drop <= 100:
+        raise RecipeError(f"max_drop is {max_drop}; it must be between 0 and 100 points")
+    if recipe.needs_data and train is None:
+        raise RecipeError(f"recipe '{recipe.name}' retrains the network: give it training images")
+    original = Packed.of(network)
+    sets = _Sets.of(Model(original), train, val, test, seed)
+    run = _Run(recipe, network, sets, max_drop, seed, progress)
+    steps = None
+    if journal is not None:
+        steps = Journal(Path(journal), run.fingerprint(), resume=resume)
+    packed, stages = run.stages(original, steps)
+    about = About(
+        preprocessing=preprocessing or sets.preprocessing,
+        labels=sets.labels,
+        recipe=recipe.to_json(),
+        seed=seed,
+        bytes_original=4 * network.parameters,
+    )
+    result = _measured(original, packed, about, run, stages, time.monotonic() - start)
+    if steps is not None:
+        steps.remove()
+    return replace(result, seconds=time.monotonic() - start)
+
+
+@dataclass(frozen=True)
+class _Sets:
+    """The images, checked against the network and divided."""
+
+    train: Data | None
+    held_out: Data | None
+    test: Data | None
+    unseen: bool
+
+    @classmethod
+    def of(
+        cls, model: Model, train: Data | None, val: Data | None, test: Data | None, seed: int
+    ) -> _Sets:
+        classes = class_count(model)
+        given = [data for data in (train, val, test) if data is not None]
+        if given and len(model.input_shape) != 3:
+            raise DataError(
+                f"{given[0].name}: images were given, "
+                f"but the network takes inputs of shape {model.input_shape}"
+            )
+        train, val, test = (
+            data and data.fitted(model.input_shape, classes)  # type: ignore[arg-type]
+            for data in (train, val, test)
+        )
+        unseen = val is not None
+        if train is not None and val is None:
+            train, val = train.split(min(0.1, MOST_HELD_OUT / len(train)), seed)
+        return cls(train, val, test, unseen)
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        return next((d.preprocessing for d in (self.train, self.held_out, self.test) if d), None)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return next((d.classes for d in (self.train, self.held_out, self.test) if d), ())
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A recipe at work on a network."""
+
+    recipe: Recipe
+    network: Network
+    sets: _Sets
+    max_drop: float | None
+    seed: int
+    progress: Progress
+
+    def fingerprint(self) -> str:
+        """Identifies everything that the result depends on."""
+        digest = hashlib.sha256()
+        settings = [self.recipe.to_json(), self.seed, self.max_drop, self.sets.unseen]
+        digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+        digest.update(repr(self.network.graph).encode())
+        for name in sorted(self.network.tensors):
+            digest.update(np.ascontiguousarray(self.network.tensors[name]).tobytes())
+        for data in (self.sets.train, self.sets.held_out):
+            if data is not None:
+                digest.update(repr(data.preprocessing).encode() + data.labels.tobytes())
+        return digest.hexdigest()
+
+    def stages(
+        self, packed: Packed, journal: Journal | None
+    ) -> tuple[Packed, list[StageRecord]]:
+        """The network after every stage of the recipe, and what was measured on the way."""
+        import torch
+
+        from reticule.methods import Context
+        from reticule.tuning.problem import Problem
+
+        problem = None
+        if self.sets.train is not None and self.sets.held_out is not None:
+            problem = Problem.of(self.network, self.sets.train, self.sets.held_out, self.seed)
+        context = Context(
+            self.network, problem, self.max_drop, self.sets.unseen, progress=self.progress
+        )
+        records = [self._record("original", packed, context, time.monotonic(), {}, {})]
+        for number, stage in enumerate(self.recipe.stages):
+            if journal and (done := journal.finished(number)):
+                packed, record = done[0], StageRecord(**done[1])
+            else:
+                start = time.monotonic()
+                seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+                torch.manual_seed(seed)
+                outcome = stage.method.apply(packed, replace(context, seed=seed))
+                packed = outcome.packed
+                record = self._record(
+                    stage.name, packed, context, start, outcome.skipped, outcome.notes
+                )
+                if journal:
+                    journal.add(number, packed, asdict(record))
+            records.append(record)
+        return packed, records
+
+    def _record(
+        self,
+        name: str,
+        packed: Packed,
+        context: Context,
+        start: float,
+        skipped: Mapping[str, str],
+        notes: Mapping[str, Any],
+    ) -> StageRecord:
+        accuracy = context.problem.accuracy(packed) if context.problem else None
+        nonzero = sum(form.nonzero for form in packed.forms.values())
+        seconds = time.monotonic() - start
+        shown = "" if accuracy is None else f"{accuracy:.2f} % on held-out images, "
+        self.progress.say(f"{name}: {shown}{nonzero:,} weights, {duration(seconds)}")
+        return StageRecord(name, accuracy, seconds, nonzero, skipped, notes)
+
+
+def _measured(
+    original: Packed,
+    packed: Packed,
+    about: About,
+    run: _Run,
+    stages: list[StageRecord],
+    seconds: float,
+) -> Result:
+    """The file's bytes, decoded and evaluated in a fresh process."""
+    sets = run.sets
+    judged = sets.test or sets.held_out
+    measured_on = "test" if sets.test else "val" if sets.held_out else None
+    before = after = None
+    blob = dumps(packed, about)
+    if judged is not None:
+        start = time.monotonic()
+        before = evaluate(Model(original), judged).accuracy
+        with tempfile.TemporaryDirectory(prefix="reticule-") as folder:
+            path = Path(folder) / "decoded.ret"
+            write_whole(path, blob)
+            after = evaluate_in_fresh_process(path, judged).accuracy
+            held_out = after
+            if sets.test is not None and sets.held_out is not None:
+                held_out = evaluate_in_fresh_process(path, sets.held_out).accuracy
+        figures = {"before": before, "after": after, "measured_on": measured_on}
+        blob = dumps(packed, replace(about, accuracy=figures))
+        nonzero = sum(form.nonzero for form in packed.forms.values())
+        stages.append(StageRecord("decoded file", held_out, time.monotonic() - start, nonzero))
+    decoded = loads(blob)
+    return Result(
+        blob, decoded.packed, decoded.about, run.recipe, run.seed, tuple(stages),
+        about.bytes_original, decoded.bytes_weights, before, after, measured_on,
+        run.max_drop, seconds, decoded.tensor_bytes,
+    )

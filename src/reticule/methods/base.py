@@ -1,0 +1,94 @@
+"""What a method is: one published technique that changes the forms of a network.
+
+A method is a frozen dataclass whose fields are its parameters.  It is registered
+under the name that recipes use, and applied by one function from a packed network
+to a packed network:
+
+>>> from dataclasses import dataclass
+>>> from reticule.methods import Context, Outcome, method
+>>> @method("keep-as-is")
+... @dataclass(frozen=True)
+... class KeepAsIs:
+...     '''Changes nothing.'''
+...     needs_data = False
+...     def apply(self, packed, context):
+...         return Outcome(packed)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar, Protocol, TypeVar
+
+from reticule.errors import RecipeError
+from reticule.forms import Packed
+from reticule.graph import Network
+from reticule.progress import Progress, Silent
+from reticule.tuning.problem import Problem
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method made: the network, what it left alone and why, figures for the record."""
+
+    packed: Packed
+    skipped: Mapping[str, str] = field(default_factory=dict)  # tensor -> reason
+    notes: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method may use besides the network itself.
+
+    ``problem`` is None where no training data was given.  ``max_drop`` is the
+    number of points that the user is ready to lose (None: as few as possible).
+    ``unseen`` says that the held-out images are new to the original network, so
+    that its accuracy on them can be taken at its word.
+    """
+
+    original: Network
+    problem: Problem | None = None
+    max_drop: float | None = None
+    unseen: bool = False
+    seed: int = 0
+    progress: Progress = field(default_factory=Silent)
+
+    @property
+    def data(self) -> Problem:
+        """The problem; RecipeError where there is none."""
+        if self.problem is None:
+            raise RecipeError("this recipe retrains the network: give it images with --train")
+        return self.problem
+
+    @cached_property
+    def original_accuracy(self) -> float:
+        """Percent correct of the original network on the held-out images."""
+        return self.data.accuracy(Packed.of(self.original))
+
+
+class Method(Protocol):
+    """The interface of a method."""
+
+    needs_data: ClassVar[bool]
+
+    def apply(self, packed: Packed, context: Context) -> Outcome: ...
+
+
+METHODS: dict[str, type[Method]] = {}
+
+M = TypeVar("M", bound=type)
+
+
+def method(name: str) -> Callable[[M], M]:
+    """Register a method class under the name that recipes use."""
+
+    def register(cls: M) -> M:
+        if name in METHODS:
+            raise RecipeError(f"two methods are called '{name}'")
+        cls.__pydantic_config__ = {"extra": "forbid"}  # a misspelt parameter is an error
+        METHODS[name] = cls
+        return cls
+
+    return register

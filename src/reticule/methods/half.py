@@ -1,0 +1,43 @@
+"""Half precision for what is still stored in full: biases, scales, small tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from reticule.forms import Dense, Form, Packed
+from reticule.methods.base import Context, Outcome, method
+
+
+@method("half-precision")
+@dataclass(frozen=True)
+class HalfPrecision:
+    """Keep every tensor that is still dense in float16 instead of float32.
+
+    A tensor with values outside of float16's range, or with values so small that
+    they would lose more than 1 % of their size, is left as it is.
+    """
+
+    needs_data: ClassVar[bool] = False
+
+    def apply(self, packed: Packed, context: Context) -> Outcome:
+        forms, skipped = {}, {}
+        for name, form in packed.forms.items():
+            if reason := _unfit(form):
+                skipped[name] = reason
+            elif isinstance(form, Dense):
+                forms[name] = Dense(form.values.astype(np.float16))
+        return Outcome(packed.with_forms(forms), skipped)
+
+
+def _unfit(form: Form) -> str:
+    if not isinstance(form, Dense):
+        return f"in the form {form.name}"
+    with np.errstate(over="ignore"):
+        half = form.values.astype(np.float16).astype(np.float32)
+    largest = np.abs(form.values).max(initial=0.0)
+    if np.abs(half - form.values).max(initial=0.0) > 0.01 * largest:
+        return "outside of float16's range"
+    return ""

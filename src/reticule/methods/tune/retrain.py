@@ -1,0 +1,74 @@
+"""Retraining under the forms' constraints, and moment matching, as stages of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from reticule.forms import Packed
+from reticule.methods.base import Context, Outcome, method
+from reticule.tuning.moments import match_moments
+from reticule.tuning.train import Training, train
+from reticule.tuning.twins import Twin, twins_of
+
+
+@method("retrain")
+@dataclass(frozen=True)
+class Retrain:
+    """Train what the forms leave free: surviving weights, centroids, biases.
+
+    Without ``training.epochs`` the stage takes ``share`` of the epochs that the
+    network can afford (see :meth:`Problem.affordable_epochs`).
+    """
+
+    share: Annotated[float, Field(gt=0)] = 0.3
+    training: Training = field(default_factory=lambda: Training(learning_rate=1e-3))
+
+    needs_data: ClassVar[bool] = True
+
+    def apply(self, packed: Packed, context: Context) -> Outcome:
+        settings = affordable(self.training, self.share, context, packed)
+        twins = twins_of(packed.forms)
+        train(
+            context.data, packed.graph, twins, settings,
+            seed=context.seed, progress=context.progress, title="retraining",
+        )
+        return Outcome(settled(packed, twins), notes={"epochs": settings.epochs})
+
+
+@method("match-moments")
+@dataclass(frozen=True)
+class MatchMoments:
+    """Bring each channel's mean and spread back to the original's; kept only if it helps.
+
+    See :mod:`reticule.tuning.moments`.  Uses ``images`` training images.
+    """
+
+    images: Annotated[int, Field(ge=1)] = 512
+
+    needs_data: ClassVar[bool] = True
+
+    def apply(self, packed: Packed, context: Context) -> Outcome:
+        data = context.data.train
+        matched = match_moments(
+            packed, context.original, data.batch(np.arange(min(self.images, len(data))))
+        )
+        before, after = context.data.accuracy(packed), context.data.accuracy(matched)
+        kept = after > before
+        return Outcome(matched if kept else packed, notes={"kept": kept, "gain": after - before})
+
+
+def affordable(settings: Training, share: float, context: Context, packed: Packed) -> Training:
+    """The settings with a number of epochs."""
+    if settings.epochs is not None:
+        return settings
+    return replace(settings, epochs=share * context.data.affordable_epochs(packed.graph))
+
+
+def settled(packed: Packed, twins: Mapping[str, Twin]) -> Packed:
+    """The network with what training made of its forms."""
+    return packed.with_forms({name: twin.form() for name, twin in twins.items()})

@@ -1,0 +1,1 @@
+"""Winning accuracy back: the torch executor, training, moment matching.  Needs PyTorch."""

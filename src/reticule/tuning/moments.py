@@ -1,0 +1,122 @@
+"""Moment matching: give each channel back the mean and spread that it had.
+
+Compression shifts the statistics of what a layer puts out.  Layer by layer, in
+execution order, mean and variance of every channel of the compressed network are
+brought to those of the original network on the same images (not to statistics of
+the data: a network's stored batch-norm statistics need not be those of its own
+activations).  For a channel with moments (m, s) that should be (m', s'):
+
+    weight <- weight * s'/s        bias <- m' + (bias - m) * s'/s
+
+The scale goes into the weights where the form is free to take it (dense values
+per channel); shared values cannot be scaled per channel, there only the bias moves.
+Kept only if it helps on held-out images: that is the caller's decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reticule.forms import Dense, Form, Packed, Sparse
+from reticule.graph import Graph, Network, Node
+from reticule.tuning.executor import execute
+from reticule.tuning.problem import as_input, constant_tensors
+
+LARGEST_SCALE = 2.0  # a dead channel must not be blown up
+Moments = tuple[np.ndarray, np.ndarray]
+
+
+def match_moments(packed: Packed, original: Network, images: np.ndarray) -> Packed:
+    """The network with biases (and, where possible, weights) adjusted channel by channel.
+
+    ``images`` are preprocessed, (n, C, H, W); a few hundred unlabelled ones suffice.
+    The layers of ``packed`` must carry the same node names as those of ``original``.
+    """
+    batch = as_input(images)
+    goals = _moments(original.graph, constant_tensors(original), batch, _layers(original.graph))
+    for name in [n for n in _layers(packed.graph) if n in goals]:
+        tensors = constant_tensors(packed.network())
+        now = _moments(packed.graph, tensors, batch, [name])[name]
+        packed = _adjusted(packed, name, now, goals[name])
+    return packed
+
+
+def _layers(graph: Graph) -> list[str]:
+    """Layers whose bias, if they have one, is a tensor."""
+    return [
+        node.name
+        for node, _ in graph.weights()
+        if len(node.inputs) < 3 or not node.inputs[2] or node.inputs[2] in graph.tensors
+    ]
+
+
+@torch.no_grad()
+def _moments(
+    graph: Graph, tensors: dict[str, Tensor], batch: Tensor, names: Sequence[str]
+) -> dict[str, Moments]:
+    """Mean and standard deviation per channel of the named layers' outputs."""
+    nodes = [node for node in graph.nodes if node.name in names]
+    watch = frozenset(node.outputs[0] for node in nodes)
+    values = execute(graph, tensors, batch, watch=watch)[len(graph.outputs) :]
+    out = {}
+    for node, value in zip(nodes, values, strict=True):
+        axis = 1 if node.op == "Conv" else value.ndim - 1
+        flat = value.double().movedim(axis, 0).flatten(1)
+        out[node.name] = (flat.mean(1).numpy(), flat.std(1, correction=0).numpy())
+    return out
+
+
+def _adjusted(packed: Packed, name: str, now: Moments, goal: Moments) -> Packed:
+    index = next(i for i, node in enumerate(packed.graph.nodes) if node.name == name)
+    node = packed.graph.nodes[index]
+    form = packed.forms[node.inputs[1]]
+    scale = np.clip(goal[1] / np.maximum(now[1], 1e-12), 1 / LARGEST_SCALE, LARGEST_SCALE)
+    scaled = _scaled(form, scale)
+    if scaled is None:
+        scaled, scale = form, np.ones_like(scale)
+    packed, bias_name = _with_bias(packed, index)
+    bias = packed.forms[bias_name].dense().astype(np.float64)
+    bias = goal[0] + (bias - now[0]) * scale
+    return packed.with_forms({
+        node.inputs[1]: scaled,
+        bias_name: Dense(bias.astype(np.float32)),
+    })
+
+
+def _scaled(form: Form, scale: np.ndarray) -> Form | None:
+    """The form with each output channel multiplied, or None if it cannot be."""
+    if isinstance(form, Dense):
+        factors = scale.reshape(-1, *[1] * (len(form.shape) - 1))
+        return Dense((form.values * factors).astype(form.values.dtype))
+    if isinstance(form, Sparse) and isinstance(form.values, Dense):
+        rows = np.repeat(scale, np.diff(form.indptr.astype(np.int64)))
+        values = (form.values.values * rows).astype(form.values.values.dtype)
+        return replace(form, values=Dense(values))
+    return None
+
+
+def _with_bias(packed: Packed, index: int) -> tuple[Packed, str]:
+    """The network in which a layer has a bias of its own."""
+    graph = packed.graph
+    node = graph.nodes[index]
+    old_name = node.inputs[2] if len(node.inputs) > 2 else ""
+    if old_name and sum(n.inputs.count(old_name) for n in graph.nodes) == 1:
+        return packed, old_name
+    channels = graph.tensors[node.inputs[1]][0]
+    stem = node.inputs[1].removesuffix(".weight")
+    name = next(
+        n
+        for n in (f"{stem}.bias", *(f"{stem}.bias{k}" for k in range(1, 1_000_000)))
+        if n not in graph.tensors
+    )
+    old = packed.forms[old_name].dense() if old_name else np.zeros(channels, np.float32)
+    nodes = list(graph.nodes)
+    nodes[index] = Node(node.op, node.name, (*node.inputs[:2], name), node.outputs, node.attributes)
+    tensors = {**graph.tensors, name: (channels,)}
+    forms = {**packed.forms, name: Dense(old)}
+    return Packed(replace(graph, nodes=tuple(nodes), tensors=tensors), forms), name

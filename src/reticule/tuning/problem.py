@@ -1,0 +1,104 @@
+"""What training works on: a network, its teacher and the images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reticule.data import Data
+from reticule.errors import DataError
+from reticule.forms import Packed
+from reticule.graph import Graph, Network
+from reticule.tuning.augment import Augmentation, detect
+from reticule.tuning.executor import execute
+
+EVALUATION_BATCH = 256
+AFFORDABLE = 1.8e13  # multiply-accumulates of forward passes: about 15 minutes on two cores
+OVERHEAD = 1_000_000  # multiply-accumulates that an image costs whatever the network
+MOST_EPOCHS = 30.0
+DETECTION_IMAGES = 2000
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The original network as teacher, images to train on, images to decide on."""
+
+    original: Network
+    train: Data
+    held_out: Data
+    augmentation: Augmentation
+
+    @classmethod
+    def of(cls, original: Network, train: Data, held_out: Data, seed: int = 0) -> Problem:
+        """A problem with the augmentation that the original network tolerates."""
+        if len(original.graph.inputs) != 1:
+            raise DataError(
+                f"the network has {len(original.graph.inputs)} inputs; "
+                "retraining on labelled images needs exactly one"
+            )
+        tensors = constant_tensors(original)
+        sample = held_out.subset(np.arange(min(len(held_out), DETECTION_IMAGES)))
+        images, labels = sample.images(np.arange(len(sample))), sample.labels
+
+        def accuracy(changed: np.ndarray) -> float:
+            pixels = held_out.preprocessing.apply(changed)
+            guesses = predictions(original.graph, tensors, (pixels,))
+            return 100.0 * float(np.mean(guesses == labels))
+
+        return cls(original, train, held_out, detect(accuracy, images, seed))
+
+    def affordable_epochs(self, graph: Graph) -> float:
+        """Epochs that training may take in all, from the network's size alone.
+
+        A count of operations, not of seconds, so that the same command makes the
+        same file on a slow machine.
+        """
+        cost = (sum(graph.macs().values()) + OVERHEAD) * max(len(self.train), 1)
+        return min(MOST_EPOCHS, AFFORDABLE / cost)
+
+    def accuracy(self, packed: Packed) -> float:
+        """Percent correct (top-1) on the held-out images."""
+        return accuracy(packed.graph, constant_tensors(packed.network()), self.held_out)
+
+
+def constant_tensors(network: Network) -> dict[str, Tensor]:
+    """The network's weights as tensors that are not trained."""
+    out = {}
+    for name, values in network.tensors.items():
+        tensor = torch.from_numpy(np.array(values, np.float32))
+        four = tensor.ndim == 4
+        out[name] = tensor.contiguous(memory_format=torch.channels_last) if four else tensor
+    return out
+
+
+def as_input(images: np.ndarray) -> Tensor:
+    """A batch in the memory layout in which convolutions are fastest on a CPU."""
+    tensor = torch.from_numpy(images)
+    if tensor.ndim == 4:
+        tensor = tensor.contiguous(memory_format=torch.channels_last)
+    return tensor
+
+
+@torch.no_grad()
+def predictions(
+    graph: Graph, tensors: Mapping[str, Tensor], batches: tuple[np.ndarray, ...]
+) -> np.ndarray:
+    """Predicted classes: the largest entry of the first output."""
+    guesses = []
+    for images in batches:
+        for start in range(0, len(images), EVALUATION_BATCH):
+            x = as_input(images[start : start + EVALUATION_BATCH])
+            guesses.append(execute(graph, tensors, x)[0].flatten(1).argmax(1).numpy())
+    return np.concatenate(guesses) if guesses else np.zeros(0, np.int64)
+
+
+def accuracy(graph: Graph, tensors: Mapping[str, Tensor], data: Data) -> float:
+    """Percent correct (top-1), executed by PyTorch in float32."""
+    correct = 0
+    for images, labels in data.batches(EVALUATION_BATCH):
+        correct += int(np.sum(predictions(graph, tensors, (images,)) == labels))
+    return 100.0 * correct / max(len(data), 1)

@@ -1,0 +1,168 @@
+"""The training loop: cross-entropy and distillation under the forms' constraints.
+
+Loss for labels y, logits z of the network in training and t of the original:
+
+    (1 - a) * CE(z, y) + a * T^2 * KL(softmax(t / T) || softmax(z / T))
+
+(Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network", 2015.)
+Further outputs of a network are distilled only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reticule.errors import ReticuleError
+from reticule.graph import Graph
+from reticule.progress import Progress
+from reticule.tuning.executor import execute
+from reticule.tuning.problem import Problem, as_input, constant_tensors
+from reticule.tuning.twins import Twin
+
+Schedule = Literal["constant", "linear", "cosine"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """Settings of one stretch of training.
+
+    ``epochs`` None means: what the network can afford.  ``distil`` is the weight a of the distillation term, ``temperature`` its T.
+    ``bfloat16`` "auto" uses that arithmetic for activations where the CPU has
+    instructions for it (weights and the optimiser stay in float32).
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    epochs: float | None = None
+    learning_rate: float = 1e-3
+    batch: int = 128
+    schedule: Schedule = "linear"
+    distil: float = 0.5
+    temperature: float = 2.0
+    clip: float = 1.0
+    bfloat16: Literal["auto", "on", "off"] = "auto"
+
+
+def train(
+    problem: Problem,
+    graph: Graph,
+    twins: Mapping[str, Twin],
+    settings: Training,
+    *,
+    seed: int,
+    progress: Progress,
+    title: str = "tuning",
+    optimiser: torch.optim.Optimizer | None = None,
+    before_step: Callable[[int, int], None] | None = None,
+) -> None:
+    """Train the twins in place.
+
+    ``before_step(step, steps)`` may change masks.  An ``optimiser`` made by
+    :func:`optimiser_for` can be handed from one stretch to the next.
+    """
+    steps = steps_of(problem, settings)
+    optimiser = optimiser or optimiser_for(twins)
+    teacher = constant_tensors(problem.original)
+    batches = _batches(problem, settings.batch, seed)
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    with progress.bar(title, steps) as bar:
+        for step in range(steps):
+            if before_step:
+                before_step(step, steps)
+            _set_rate(optimiser, settings, step / max(steps, 1))
+            images, labels = next(batches)
+            loss = _loss(problem, graph, twins, teacher, images, labels, settings)
+            if not math.isfinite(loss.item()):
+                raise ReticuleError(
+                    f"{title}: the loss became {loss.item()} at step {step}; "
+                    "use a smaller learning_rate in the recipe"
+                )
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
+            optimiser.step()
+            bar.advance(1, f"loss {loss.item():.3f}")
+
+
+def steps_of(problem: Problem, settings: Training) -> int:
+    """Number of optimiser steps of a stretch of training."""
+    per_epoch = max(1, len(problem.train) // settings.batch)
+    return math.ceil((settings.epochs or 0.0) * per_epoch)
+
+
+def optimiser_for(twins: Mapping[str, Twin]) -> torch.optim.Optimizer:
+    """Adam over everything that the twins train; the rate is set per step."""
+    return torch.optim.Adam([p for twin in twins.values() for p in twin.parameters()], lr=0.0)
+
+
+def _set_rate(optimiser: torch.optim.Optimizer, settings: Training, done: float) -> None:
+    factor = {
+        "constant": 1.0,
+        "linear": 1.0 - done,
+        "cosine": 0.5 * (1.0 + math.cos(math.pi * done)),
+    }[settings.schedule]
+    for group in optimiser.param_groups:
+        group["lr"] = settings.learning_rate * factor * group.get("scale", 1.0)
+
+
+def _batches(problem: Problem, size: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Shuffled, augmented batches without end."""
+    rng = np.random.default_rng(seed)
+    data, size = problem.train, min(size, len(problem.train))
+    while True:
+        order = rng.permutation(len(data))
+        for start in range(0, len(data) - size + 1, size):
+            chosen = order[start : start + size]
+            images = problem.augmentation(data.images(chosen), rng)
+            yield data.preprocessing.apply(images), data.labels[chosen]
+
+
+def _loss(
+    problem: Problem,
+    graph: Graph,
+    twins: Mapping[str, Twin],
+    teacher: Mapping[str, Tensor],
+    images: np.ndarray,
+    labels: np.ndarray,
+    settings: Training,
+) -> Tensor:
+    x, y = as_input(images), torch.from_numpy(labels)
+    tensors = {name: twin.tensor() for name, twin in twins.items()}
+    with _arithmetic(settings.bfloat16):
+        outputs = logits(graph, execute(graph, tensors, x))
+        if not settings.distil:
+            return F.cross_entropy(outputs[0], y)
+        with torch.no_grad():
+            goals = logits(problem.original.graph, execute(problem.original.graph, teacher, x))
+    weight, t = settings.distil, settings.temperature
+    loss = (1.0 - weight) * F.cross_entropy(outputs[0], y)
+    for out, goal in zip(outputs, goals, strict=True):
+        soft, aim = F.log_softmax(out / t, -1), F.log_softmax(goal / t, -1)
+        divergence = F.kl_div(soft, aim, reduction="sum", log_target=True) / len(x)
+        loss = loss + weight * t * t / len(outputs) * divergence
+    return loss
+
+
+def logits(graph: Graph, outputs: tuple[Tensor, ...]) -> list[Tensor]:
+    """The outputs as (N, classes) logits, also where the network ends in a softmax."""
+    makers = {node.outputs[0]: node.op for node in graph.nodes}
+    out = []
+    for name, values in zip(graph.outputs, outputs, strict=True):
+        flat = values.float().flatten(1)
+        out.append(flat.clamp_min(1e-12).log() if makers.get(name) == "Softmax" else flat)
+    return out
+
+
+def _arithmetic(choice: str) -> AbstractContextManager:
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)
+    fast = choice == "on" or (choice == "auto" and supported())
+    return torch.autocast("cpu", torch.bfloat16) if fast else nullcontext()
