@@ -23,18 +23,17 @@ namespace {
 using Pair = std::array<Index, 2>;
 using Quad = std::array<Index, 4>;
 
-// Output positions [part.first, part.last) of one output row, as one tap sees the input.
-void copy_strip(const float *row, const Window &across, Index tap, Range part, float *out) {
-    const Range hit = across.positions_of(tap);
+// Output positions `part` of one output row, as one tap sees a row of the input; `hit` are
+// the positions at which that tap meets the input, and `from` is what it reads at hit.first.
+void copy_strip(const float *from, Index stride, Range hit, Range part, float *out) {
     const Index first = std::clamp(hit.first, part.first, part.last);
     const Index last = std::clamp(hit.last, first, part.last);
     std::fill(out, out + (first - part.first), 0.0f);
-    const float *from = row + (first < last ? across.source(first, tap) : 0);
     float *to = out + (first - part.first);
-    if (across.stride == 1)
-        std::copy(from, from + (last - first), to);
+    if (stride == 1 && first < last)
+        std::copy(from + (first - hit.first), from + (last - hit.first), to);
     else
-        for (Index i = 0; i < last - first; ++i) to[i] = from[i * across.stride];
+        for (Index i = first; i < last; ++i) to[i - first] = from[(i - hit.first) * stride];
     std::fill(out + (last - part.first), out + (part.last - part.first), 0.0f);
 }
 
@@ -53,38 +52,42 @@ void im2col(const Input<4> &x, const Output<3> &out, Pair kernel, Pair strides, 
     float *to = out.data();
     nb::gil_scoped_release released;
     const Window across = geometry.across(w, width);
-    const Window down = geometry.down(h, (first + positions - 1) / width + 1);
+    const Window down = geometry.down(h, 0);
     parallel_for(images * channels, taps * positions, threads, [&](Index plane) {
+        float *row = to + plane * taps * positions;
         for (Index tap = 0; tap < taps; ++tap) {
-            float *row = to + (plane * taps + tap) * positions;
-            for (Index p = first; p < first + positions;) {
-                const Index line = p / width, column = p % width;
-                const Index count = std::min(width - column, first + positions - p);
+            const Range hit = across.positions_of(tap % kernel[1]);
+            const Index offset = hit.first < hit.last ? across.source(hit.first, tap % kernel[1]) : 0;
+            Index line = first / width, column = first % width;
+            for (Index done = 0; done < positions; ++line, column = 0) {
+                const Index count = std::min(width - column, positions - done);
                 const Index y = down.source(line, tap / kernel[1]);
                 if (y >= 0 && y < h)
-                    copy_strip(in + (plane * h + y) * w, across, tap % kernel[1],
+                    copy_strip(in + (plane * h + y) * w + offset, strides[1], hit,
                                Range{column, column + count}, row);
                 else
                     std::fill(row, row + count, 0.0f);
                 row += count;
-                p += count;
+                done += count;
             }
         }
     });
 }
 
-// Calls use(tap y, tap x, positions, source) for the taps that meet the image in one output
-// row; source points at the input of the first of the positions.
+// Calls use(line, tap y, tap x, positions, source) for every output row of a plane and every
+// tap that meets the image there; source is the input at the first of the positions.
 template <class Use>
-void each_tap(const float *plane, const Window &down, const Window &across, Index line, Use use) {
-    const Range rows = down.taps_at(line);
-    const Range last = across.taps_at(across.count - 1), start = across.taps_at(0);
-    for (Index ky = rows.first; ky < rows.last; ++ky) {
-        const float *row = plane + down.source(line, ky) * across.size;
-        // Taps before last.first or from start.last on meet the image nowhere.
-        for (Index kx = last.first; kx < start.last; ++kx) {
-            const Range hit = across.positions_of(kx);
-            if (hit.first < hit.last) use(ky, kx, hit, row + across.source(hit.first, kx));
+void each_tap(const float *plane, const Window &down, const Window &across, Use use) {
+    // Taps before those of the last position, or after those of position 0, meet nothing.
+    const Index low = across.taps_at(across.count - 1).first, high = across.taps_at(0).last;
+    for (Index kx = low; kx < high; ++kx) {
+        const Range hit = across.positions_of(kx);
+        if (hit.first == hit.last) continue;
+        const float *from = plane + across.source(hit.first, kx);
+        for (Index line = 0; line < down.count; ++line) {
+            const Range rows = down.taps_at(line);
+            for (Index ky = rows.first; ky < rows.last; ++ky)
+                use(line, ky, kx, hit, from + down.source(line, ky) * across.size);
         }
     }
 }
@@ -108,14 +111,11 @@ struct Pooling {
 
     Index work() const { return down.count * across.count * down.taps * across.taps; }
 
-    // Calls use(plane, line, output row) in parallel over planes.
+    // Calls use(input plane, output plane) in parallel.
     template <class Use>
-    void rows(int threads, Use use) const {
-        const Index work_per_plane = std::min(work(), Index{1} << 40);
-        parallel_for(planes, work_per_plane, threads, [&](Index i) {
-            for (Index line = 0; line < down.count; ++line)
-                use(in + i * down.size * across.size, line,
-                    out + (i * down.count + line) * across.count);
+    void each(int threads, Use use) const {
+        parallel_for(planes, std::min(work(), Index{1} << 40), threads, [&](Index i) {
+            use(in + i * down.size * across.size, out + i * down.count * across.count);
         });
     }
 };
@@ -125,15 +125,16 @@ void max_pool(const Input<4> &x, const Output<4> &out, Pair kernel, Pair strides
     const Pooling pooling(x, out, Geometry{kernel, strides, dilations, pads});
     const Window down = pooling.down, across = pooling.across;
     nb::gil_scoped_release released;
-    pooling.rows(threads, [&](const float *plane, Index line, float *to) {
-        std::fill(to, to + across.count, std::numeric_limits<float>::lowest());
-        each_tap(plane, down, across, line, [&](Index, Index, Range hit, const float *from) {
-            float *at = to + hit.first;
-            for (Index i = 0; i < hit.last - hit.first; ++i) {
-                const float v = from[i * across.stride];
-                at[i] = v > at[i] ? v : at[i];
-            }
-        });
+    pooling.each(threads, [&](const float *plane, float *to) {
+        std::fill(to, to + down.count * across.count, std::numeric_limits<float>::lowest());
+        each_tap(plane, down, across,
+                 [&](Index line, Index, Index, Range hit, const float *from) {
+                     float *at = to + line * across.count + hit.first;
+                     for (Index i = 0; i < hit.last - hit.first; ++i) {
+                         const float v = from[i * across.stride];
+                         at[i] = v > at[i] ? v : at[i];
+                     }
+                 });
     });
 }
 
@@ -156,16 +157,20 @@ void average_pool(const Input<4> &x, const Output<4> &out, Pair kernel, Pair str
         widths[static_cast<std::size_t>(i)] =
             static_cast<float>(divisor(across, i, pads[3], count_padding));
     nb::gil_scoped_release released;
-    pooling.rows(threads, [&](const float *plane, Index line, float *to) {
-        std::fill(to, to + across.count, 0.0f);
-        each_tap(plane, down, across, line, [&](Index, Index, Range hit, const float *from) {
-            float *at = to + hit.first;
-            for (Index i = 0; i < hit.last - hit.first; ++i) at[i] += from[i * across.stride];
-        });
-        const float height = static_cast<float>(divisor(down, line, pads[2], count_padding));
-        for (Index i = 0; i < across.count; ++i) {
-            const float taps = height * widths[static_cast<std::size_t>(i)];
-            to[i] = taps > 0 ? to[i] / taps : 0.0f;  // a window that lies wholly in the padding
+    pooling.each(threads, [&](const float *plane, float *to) {
+        std::fill(to, to + down.count * across.count, 0.0f);
+        each_tap(plane, down, across,
+                 [&](Index line, Index, Index, Range hit, const float *from) {
+                     float *at = to + line * across.count + hit.first;
+                     for (Index i = 0; i < hit.last - hit.first; ++i)
+                         at[i] += from[i * across.stride];
+                 });
+        for (Index line = 0; line < down.count; ++line, to += across.count) {
+            const float height = static_cast<float>(divisor(down, line, pads[2], count_padding));
+            for (Index i = 0; i < across.count; ++i) {
+                const float taps = height * widths[static_cast<std::size_t>(i)];
+                to[i] = taps > 0 ? to[i] / taps : 0.0f;  // 0: a window wholly in the padding
+            }
         }
     });
 }
@@ -193,17 +198,15 @@ void depthwise(const Input<4> &x, const Input<4> &weight, const Output<4> &out, 
         const Index image = task / filters, filter = task % filters;
         const float *plane = in + (image * channels + filter / multiplier) * h * w;
         const float *tap_weights = weights + filter * taps;
-        for (Index line = 0; line < down.count; ++line) {
-            float *row = to + (task * down.count + line) * across.count;
-            std::fill(row, row + across.count, 0.0f);
-            each_tap(plane, down, across, line,
-                     [&](Index ky, Index kx, Range hit, const float *from) {
-                         const float v = tap_weights[ky * kernel[1] + kx];
-                         float *at = row + hit.first;
-                         for (Index i = 0; i < hit.last - hit.first; ++i)
-                             at[i] += v * from[i * across.stride];
-                     });
-        }
+        float *plane_out = to + task * down.count * across.count;
+        std::fill(plane_out, plane_out + down.count * across.count, 0.0f);
+        each_tap(plane, down, across,
+                 [&](Index line, Index ky, Index kx, Range hit, const float *from) {
+                     const float v = tap_weights[ky * kernel[1] + kx];
+                     float *at = plane_out + line * across.count + hit.first;
+                     for (Index i = 0; i < hit.last - hit.first; ++i)
+                         at[i] += v * from[i * across.stride];
+                 });
     });
 }
 

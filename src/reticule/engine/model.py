@@ -14,17 +14,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from reticule.codec import About, load
 from reticule.engine.operands import operand_of
 from reticule.engine.plan import compiled
 from reticule.errors import ModelError
 from reticule.forms import Packed
-
-if TYPE_CHECKING:
-    from reticule.codec import About
 
 Answer = np.ndarray | tuple[np.ndarray, ...]
 
@@ -53,8 +51,6 @@ class Model:
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, threads: int | None = None) -> Model:
         """The network of a ``.ret`` file; FormatError if the file is not valid."""
-        from reticule.codec import load
-
         loaded = load(path)
         return cls(loaded.packed, loaded.about, threads=threads)
 

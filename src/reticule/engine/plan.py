@@ -28,7 +28,7 @@ from reticule.graph.operators import OPERATORS, Shape, axis_of
 VALUE_BYTES = 2 << 30
 """No value of a graph may be larger than this for one image."""
 
-BATCH_BYTES = 32 << 20
+BATCH_BYTES = 16 << 20
 """Activations that images run together may take, where one image does not take more."""
 
 PROBES = (7, 11)
@@ -84,7 +84,7 @@ def _apply(step: Step, values: list[Any], threads: int) -> np.ndarray:
         if position != step.weight and isinstance(value, Operand):
             arguments[position] = value.dense()
     try:
-        return step.kernel(arguments, step.attributes, threads)
+        return np.asarray(step.kernel(arguments, step.attributes, threads))
     except ModelError as problem:
         raise ModelError(f"{step.where}: {problem}") from None
     except MemoryError:

@@ -10,7 +10,7 @@ more than convolutional networks use:
 * a ``Reshape`` entry of 0 copies the input's dimension, -1 is inferred.
 
 To add an operator, add an entry here, in ``tuning/executor.py`` and in
-``engine/kernels.py``; the gallery test names the one that is missing.
+``engine/kernels/``; the gallery test names the one that is missing.
 """
 
 from __future__ import annotations
@@ -208,6 +208,12 @@ def _softmax(ins, a):
     return [ins[0]]
 
 
+def _lrn(ins, attributes):
+    if len(ins[0]) < 2:
+        raise ValueError(f"needs a channel axis, got shape {ins[0]}")
+    return [ins[0]]
+
+
 def _concat(ins, a):
     axis = axis_of(a["axis"], len(ins[0]))
     for shape in ins:
@@ -344,7 +350,7 @@ OPERATORS: dict[str, Operator] = {
     "Reshape": Operator(_reshape, (1, 1), {"shape": Parameter("ints", least=-1)}),
     "Flatten": Operator(_flatten, (1, 1), {"axis": Parameter("int", 1)}),
     "Transpose": Operator(_transpose, (1, 1), {"perm": Parameter("ints", least=0)}),
-    "LRN": Operator(_same, (1, 1), {
+    "LRN": Operator(_lrn, (1, 1), {
         "size": Parameter("int", None, least=1), "alpha": Parameter("float", 1e-4),
         "beta": Parameter("float", 0.75), "bias": Parameter("float", 1.0),
     }),

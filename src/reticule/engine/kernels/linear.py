@@ -12,7 +12,7 @@ from reticule import _native
 from reticule.engine.kernels.common import Attributes, Kernel, window_counts
 from reticule.engine.operands import DenseOperand, Operand
 
-COLUMN_BYTES = 8 << 20
+COLUMN_BYTES = 2 << 20
 """Scratch for the windows of a convolution (im2col); one position at least is computed."""
 
 
@@ -82,11 +82,12 @@ def _by_columns(
     together = max(1, COLUMN_BYTES // (4 * depth * positions))
     strides, dilations, pads = (attributes[k] for k in ("strides", "dilations", "pads"))
     out = np.empty((images, weight.rows, positions), np.float32)
+    scratch = np.empty(min(images, together) * depth * width, np.float32)
     for first in range(0, images, together):
         some = x[first : first + together]
         for start in range(0, positions, width):
             count = min(width, positions - start)
-            columns = np.empty((len(some), depth, count), np.float32)
+            columns = scratch[: len(some) * depth * count].reshape(len(some), depth, count)
             _native.im2col(
                 some, columns, weight.shape[2:], strides, dilations, pads, start, size[1], threads
             )

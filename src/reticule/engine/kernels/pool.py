@@ -40,8 +40,7 @@ def average_pool(inputs: Sequence[Any], attributes: Attributes, threads: int) ->
 
 def _mean(x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
     # Not np.mean: it warns about empty axes, where ONNX has plain 0/0.
-    total = np.asarray(x.sum(axis=axes, keepdims=keepdims))
-    return total / np.float32(prod(x.shape[axis] for axis in axes))
+    return x.sum(axis=axes, keepdims=keepdims) / np.float32(prod(x.shape[axis] for axis in axes))
 
 
 def global_average_pool(inputs: Sequence[Any], attributes: Attributes, threads: int) -> np.ndarray:
