@@ -25,13 +25,15 @@ from difflib import get_close_matches
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from reticule.errors import RecipeError
-from reticule.methods import METHODS, Method
+from reticule.errors import MissingExtra, RecipeError
+
+if TYPE_CHECKING:
+    from reticule.methods import Method
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,11 @@ def recipe_names() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
+def recipe_text(recipe: str | Path) -> str:
+    """The YAML of a recipe as it was written, comments included; needs no PyTorch."""
+    return _read(recipe)[0]
+
+
 def load_recipe(recipe: str | Path) -> Recipe:
     """A recipe by name or from a YAML file; RecipeError says what is wrong with it."""
     text, where = _read(recipe)
@@ -113,17 +120,27 @@ def _read(recipe: str | Path) -> tuple[str, str]:
 
 
 def _stage(where: str, number: int, raw: dict[str, Any]) -> Stage:
+    methods = _methods()
     parameters = dict(raw)
     name = parameters.pop("method", None)
-    if name not in METHODS:
-        close = get_close_matches(str(name), METHODS, 1)
-        hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(sorted(METHODS))}"
+    if name not in methods:
+        close = get_close_matches(str(name), methods, 1)
+        hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(sorted(methods))}"
         raise RecipeError(f"{where}: stage {number}: no method '{name}'; {hint}")
     try:
-        built = TypeAdapter(METHODS[name]).validate_python(parameters)
+        built = TypeAdapter(methods[name]).validate_python(parameters)
     except ValidationError as problem:
         raise RecipeError(f"{where}: stage {number} ({name}): {_first(problem)}") from None
     return Stage(name, parameters, built)
+
+
+def _methods() -> Mapping[str, type[Method]]:
+    """All methods by name; imported here because they need PyTorch, which listing does not."""
+    try:
+        from reticule.methods import METHODS
+    except ModuleNotFoundError as problem:
+        raise MissingExtra("compressing networks", problem.name or "torch", "compress") from None
+    return METHODS
 
 
 def _first(problem: ValidationError) -> str:
