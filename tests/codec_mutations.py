@@ -1,14 +1,25 @@
 """Damaged and forged ``.ret`` files: taken apart, changed, and put together with new checksums.
 
-Written against docs/format.md alone, so that it does not share the reader's mistakes.
+Taking apart is written against docs/format.md alone, so that it does not share the
+reader's mistakes.
 """
 
 from __future__ import annotations
 
 import random
+import time
+import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+
+from codec_samples import same_form
+
+from reticule.codec import loads
+from reticule.errors import ReticuleError
+from reticule.forms import Packed
+
+MEMORY = 64 << 20  # that reading may take, besides 16 bytes for each weight declared
 
 
 def varint(value: int) -> bytes:
@@ -109,9 +120,7 @@ def _forge_weights(parts: Parts, data: bytes, dice: random.Random) -> bytes:
     return replace(parts, weights=dice.choice([0, parts.weights + 1, *HUGE])).bytes()
 
 
-def _change_body(
-    parts: Parts, dice: random.Random, change: Callable[[bytearray], None]
-) -> bytes:
+def _change_body(parts: Parts, dice: random.Random, change: Callable[[bytearray], None]) -> bytes:
     bodies = [bytearray(body) for body in parts.bodies]
     for _ in range(dice.choice([1, 1, 3])):
         change(dice.choice(bodies))
@@ -165,9 +174,7 @@ def _huge_tensor(parts: Parts, data: bytes, dice: random.Random) -> bytes:
     rank, axis = dice.choice([1, 2, 4]), dice.choice([2**12, *HUGE])
     shape = [axis] + [1] * (rank - 1)
     bodies[index] = bytes([body[0] & 0xF0 | rank]) + b"".join(map(varint, shape)) + body[at:]
-    return replace(
-        parts, bodies=tuple(bodies), weights=parts.weights - old + axis
-    ).bytes()
+    return replace(parts, bodies=tuple(bodies), weights=parts.weights - old + axis).bytes()
 
 
 def _swap_bodies(parts: Parts, data: bytes, dice: random.Random) -> bytes:
@@ -192,7 +199,7 @@ def _json(parts: Parts, data: bytes, dice: random.Random) -> bytes:
             text = text[:at] + text[at : at + dice.randrange(1, 40)] + text[at:]
         else:
             digits = [i for i, character in enumerate(text) if character.isdigit()]
-            at = dice.choice(digits)
+            at = dice.choice(digits or [0])
             text = text[:at] + str(dice.choice([0, 1, 7, -1, 2.5, *HUGE])) + text[at + 1 :]
         text = text or "{}"
     return replace(parts, metadata=text.encode()).bytes()
@@ -243,3 +250,36 @@ def mutations(files: list[bytes], count: int, seed: int) -> Iterator[Mutation]:
             change = _json  # bombs take long to build
         data = change(taken_apart[original], files[original], dice)
         yield Mutation(data, original, repaired, change.__name__.strip("_"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a file; ``valid`` and ``within_memory`` must hold for every one."""
+
+    problem: str  # of a file that was refused
+    valid: bool
+    within_memory: bool
+    seconds: float  # of processor time
+    peak: int  # bytes allocated while reading
+
+
+def outcome(mutation: Mutation, originals: list[Packed]) -> Outcome:
+    """Read a changed file, under tracemalloc; only a ReticuleError counts as refusing it."""
+    tracemalloc.reset_peak()
+    before, start = tracemalloc.get_traced_memory()[0], time.process_time()
+    packed, problem = None, ""
+    try:
+        packed = loads(mutation.data).packed
+    except ReticuleError as error:
+        problem = str(error)
+    peak = tracemalloc.get_traced_memory()[1] - before
+    seconds = time.process_time() - start
+    if packed is None:
+        return Outcome(problem, "\n" not in problem, peak <= MEMORY, seconds, peak)
+    if mutation.repaired:
+        valid = packed.network().check() is not None
+    else:
+        forms = originals[mutation.original].forms
+        valid = all(same_form(forms[name], form) for name, form in packed.forms.items())
+    weights = sum(form.size for form in packed.forms.values())
+    return Outcome("", valid, peak <= MEMORY + 16 * weights, seconds, peak)

@@ -67,7 +67,9 @@ def small_cnn(seed: int = 0) -> Packed:
     }
     nodes = (
         Node("Conv", "conv", ("x", "conv.weight", "conv.bias"), ("c",), {"pads": (1, 1, 1, 1)}),
-        Node("BatchNormalization", "bn", ("c", "bn.scale", "bn.shift", "bn.mean", "bn.var"), ("b",)),
+        Node(
+            "BatchNormalization", "bn", ("c", "bn.scale", "bn.shift", "bn.mean", "bn.var"), ("b",)
+        ),
         Node("Clip", "clip", ("b",), ("r",), {"min": 0.0, "max": float("inf")}),
         Node("MaxPool", "pool", ("r",), ("p",), {"kernel_shape": (2, 2), "strides": (2, 2)}),
         Node("Flatten", "flat", ("p",), ("f",)),

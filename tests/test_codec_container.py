@@ -148,9 +148,7 @@ FIRST = PARTS.bodies[0]  # conv.weight: rank 4, shape (6, 1, 3, 3), a dense form
 
 
 def with_first(body: bytes, weights: int = 0) -> bytes:
-    return replace(
-        PARTS, bodies=(body, *PARTS.bodies[1:]), weights=PARTS.weights + weights
-    ).bytes()
+    return replace(PARTS, bodies=(body, *PARTS.bodies[1:]), weights=PARTS.weights + weights).bytes()
 
 
 def with_json(**changes: object) -> bytes:

@@ -33,8 +33,7 @@ class Sparse(Form):
         if self.indptr.shape != (rows + 1,) or self.values.shape != (count,):
             raise ValueError(f"positions and values do not fit the shape {self.shape}")
         indptr = self.indptr.astype(np.uint32, copy=False)
-        steps = np.diff(indptr.astype(np.int64))
-        if indptr[0] != 0 or indptr[-1] != count or (steps < 0).any():
+        if indptr[0] != 0 or indptr[-1] != count or (indptr[1:] < indptr[:-1]).any():
             raise ValueError("row pointers are not ascending")
         if count:
             if int(self.columns.min()) < 0 or int(self.columns.max()) >= cols:
