@@ -228,7 +228,10 @@ FAULTS = {
         with_first(b"\x14" + FIRST[1:5] + b"\x01\x03" + ZERO * 4 + b"\x02\x01\x03"),
         Fault.BAD_INDEX,
     ),
-    "infinite": (with_first(FIRST[:5] + b"\x00" + ZERO * 2 + b"\x01\x80\x01\x01\x7f"), Fault.BAD_VALUE),
+    "infinite": (
+        with_first(FIRST[:5] + b"\x00" + ZERO * 2 + b"\x01\x80\x01\x01\x7f"),
+        Fault.BAD_VALUE,
+    ),
     "stored outside": (
         with_first(b"\x14" + FIRST[1:5] + b"\x01\x01" + ZERO * 4 + b"\x03\x00\x36\x01\x00"),
         Fault.BAD_INDEX,
