@@ -190,6 +190,7 @@ OPERATIONS = {
     "dtype": lambda m, x: x.to(torch.float64).float().contiguous().detach().clone() + 1,
     "unused results": lambda m, x: (m.conv(x), m.linear(x.mean((2, 3))))[0],
     "the input": lambda m, x: (x, x, x.relu()),
+    "expanded": lambda m, x: torch.cat([x.mean((2, 3), True).expand(-1, -1, 6, 8), x], 1),
     "shared norm": lambda m, x: m.norm(m.norm(x)),
     "nested": lambda m, x: {"a": x.relu(), "b": [x.tanh(), (x.sigmoid(), None)]},
 }
@@ -206,7 +207,8 @@ def test_operations(name):
 def test_weight_normalised_layers_are_folded():
     module = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 5, 3)))
     network = from_torch(module, image())
-    assert len(network.graph.nodes) == 1
+    assert [node.name for node in network.graph.nodes] == ["0"]
+    assert set(network.tensors) == {"0.weight", "0.bias"}
     assert_same(network, module, image())
 
 
@@ -225,6 +227,8 @@ UNSUPPORTED = {
     "aten.max_pool2d_with_indices": lambda m, x: F.max_pool2d(x, 2, return_indices=True)[1],
     "aten.argmax": lambda m, x: x.argmax(1),
     "aten.cat": lambda m, x: torch.cat([x, m.weight[None, :, :, None].expand(2, 4, 3, 8)], 2),
+    "aten.native_dropout": lambda m, x: F.dropout(x),
+    "aten.rand": lambda m, x: x + torch.rand(4, 1, 1),
     "aten.pow": lambda m, x: x**0.3,
 }
 

@@ -112,7 +112,20 @@ def square(call: Call) -> Value:
     return call.emit("Mul", value, value)
 
 
+ARITHMETIC: dict[str, Rule] = {
+    "add": arithmetic("Add"),
+    "sub": arithmetic("Sub"),
+    "subtract": arithmetic("Sub"),
+    "rsub": arithmetic("Sub", swapped=True),
+    "mul": arithmetic("Mul"),
+    "multiply": arithmetic("Mul"),
+    "div": arithmetic("Div"),
+    "divide": arithmetic("Div"),
+    "true_divide": arithmetic("Div"),
+}
+
 ELEMENTWISE: dict[str, Rule] = {
+    **ARITHMETIC,
     "relu": fixed("Relu"),
     "relu6": fixed("Clip", min=0.0, max=6.0),
     "hardtanh": clamp,
@@ -133,15 +146,6 @@ ELEMENTWISE: dict[str, Rule] = {
     "_softmax": softmax("Softmax"),
     "log_softmax": softmax("LogSoftmax"),
     "_log_softmax": softmax("LogSoftmax"),
-    "add": arithmetic("Add"),
-    "sub": arithmetic("Sub"),
-    "subtract": arithmetic("Sub"),
-    "rsub": arithmetic("Sub", swapped=True),
-    "mul": arithmetic("Mul"),
-    "multiply": arithmetic("Mul"),
-    "div": arithmetic("Div"),
-    "divide": arithmetic("Div"),
-    "true_divide": arithmetic("Div"),
     "neg": negative,
     "reciprocal": reciprocal,
     "pow": power,

@@ -46,10 +46,9 @@ def conv2d(call: Call) -> Value:
         after = [total - half for total, half in zip(totals, before, strict=True)]
     else:
         before = after = [0, 0] if call["padding"] == "valid" else list(pair(call["padding"]))
-    inputs = [call.value(call["input"]), call.value(call["weight"])]
+    inputs = [call.value(call["input"]), call.builder.tensor(weight)]
     if call["bias"] is not None:
-        call.constant(call["bias"], "bias")
-        inputs.append(call.value(call["bias"]))
+        inputs.append(call.builder.tensor(call.constant(call["bias"], "bias")))
     attributes: dict[str, Attribute] = {
         "strides": pair(call["stride"]),
         "pads": (*before, *after),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from reticule.graph.torch_builder import operator_name
+
 # From the division's second argument back to the square of the input.
 _CHAIN = ("pow", "add", "mul", "view", "squeeze", "avg_pool3d", "pad", "view", "mul")
 
@@ -42,18 +44,13 @@ def find_lrn(nodes: list[Any]) -> tuple[dict[Any, dict[str, Any]], set[Any]]:
 
 def _chain(node: Any) -> list[Any]:
     """The nodes of the pattern, from the power back to the square; empty if it is not there."""
-    if _name(node) != "div" or len(node.args) < 2:
+    if operator_name(node) != "div" or len(node.args) < 2:
         return []
     chain: list[Any] = []
     for wanted in _CHAIN:
         node = node.args[1] if not chain else node.args[0]
-        name = "pad" if _name(node) == "constant_pad_nd" else _name(node)
+        name = "pad" if operator_name(node) == "constant_pad_nd" else operator_name(node)
         if name != wanted or len(node.users) != 1:
             return []
         chain.append(node)
     return chain
-
-
-def _name(node: Any) -> str:
-    target = getattr(node, "target", None)
-    return getattr(getattr(target, "overloadpacket", None), "__name__", "")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from reticule.graph.aten_elementwise import ARITHMETIC
 from reticule.graph.aten_layers import Rule
 from reticule.graph.operators import Attribute
-from reticule.graph.torch_builder import Call, Constant, Value
+from reticule.graph.torch_builder import Call, Constant, Value, operator_name
 
 
 def nothing(call: Call) -> Value:
     """Operators that change nothing in evaluation: dropout, clone, casts between floats."""
     if not call.node.meta["val"].dtype.is_floating_point:
         raise call.unsupported("a network computes with floating-point numbers only")
+    if call.arguments.get("train"):
+        raise call.unsupported("give functional dropout training=self.training")
     return call.value(call["input"] if "input" in call.arguments else call["self"])
 
 
@@ -24,8 +27,18 @@ def reshape(call: Call) -> Value:
 
 
 def expand(call: Call) -> Value:
-    """Nothing, as arithmetic broadcasts; the shapes are checked once the network is built."""
-    return call.value(call["self"])
+    """Nothing where arithmetic follows, which broadcasts; else a multiplication by ones."""
+    value = call.value(call["self"])
+    have, shape = call.builder.shapes[value], call.shape
+    if have == shape or all(operator_name(user) in ARITHMETIC for user in call.node.users):
+        return value
+    if len(have) != len(shape) or have[0] != shape[0]:
+        raise call.unsupported("keep the first axis, and expand others of length 1 only")
+    import torch
+
+    wide = tuple(s if s != h else 1 for h, s in zip(have, shape, strict=True))
+    ones = call.builder.tensor(Constant(torch.ones(wide), f"{call.node.name}.ones"))
+    return call.emit("Mul", value, ones)
 
 
 def permute(call: Call) -> Value:

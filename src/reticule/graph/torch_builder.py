@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ class Constant:
     value: Any  # a torch.Tensor
     origin: str
     transposed: Constant | None = None  # the matrix that this one is the transpose of
+    computed: bool = False  # from parameters, so that the state dict has no name for it
 
     @property
     def turned(self) -> Constant:
@@ -73,7 +74,7 @@ class Call:
     node: Any  # a torch.fx.Node
     operator: str  # e.g. "aten.conv2d"
     module: str  # path of the innermost module that it belongs to
-    leaf: bool  # that module has no modules inside
+    leaf: bool  # that module is a single layer
     arguments: Mapping[str, Any]
 
     def __getitem__(self, name: str) -> Any:
@@ -120,6 +121,8 @@ class Call:
         found = self.builder.values[argument]
         if not isinstance(found, Constant):
             raise self.unsupported(f"its {what} must be a parameter, not computed from the input")
+        if found.computed and self.leaf:
+            return replace(found, origin=f"{self.module}.{what}")
         return found
 
     def is_constant(self, argument: Any) -> bool:
@@ -207,11 +210,16 @@ def unique(hint: str, taken: set[str]) -> str:
     return name
 
 
+def operator_name(node: Any) -> str:
+    """Name of the ATen operator that a node of the program calls, without its overload."""
+    target = getattr(node, "target", None)
+    return getattr(getattr(target, "overloadpacket", None), "__name__", "")
+
+
 def same_shapes(shapes: Mapping[str, Shape], expected: Mapping[str, Shape]) -> None:
     """Raise ModelError for the first value whose shape is not what PyTorch computed."""
     for name, shape in expected.items():
         if tuple(shapes[name]) != tuple(shape):
             raise ModelError(
-                f"value '{name}' has shape {shapes[name]} where PyTorch computes {shape}; "
-                "export the network to ONNX and load that"
+                f"value '{name}' has shape {shapes[name]} where PyTorch computes {shape}"
             )

@@ -21,7 +21,15 @@ from reticule.graph.aten_lrn import find_lrn
 from reticule.graph.aten_shapes import SHAPES, getitem
 from reticule.graph.network import Graph, Network, Node
 from reticule.graph.operators import Shape
-from reticule.graph.torch_builder import Builder, Call, Constant, Value, same_shapes, unique
+from reticule.graph.torch_builder import (
+    Builder,
+    Call,
+    Constant,
+    Value,
+    operator_name,
+    same_shapes,
+    unique,
+)
 from reticule.graph.torch_export import exported
 from reticule.graph.trimming import trimmed
 
@@ -37,7 +45,8 @@ def from_torch(
     """A module in evaluation mode as a network; the module itself is not changed.
 
     ``example_input`` is one input batch, or a tuple of them; its values do not matter, its
-    shape does, apart from the batch size.  Tensors keep the names of the state dict (a
+    shape does, apart from the batch size (a number that forward computes from the batch size
+    is that of the example, always).  Tensors keep the names of the state dict (a
     matrix that is used as ``x @ matrix`` is stored transposed, as ``name.T``), weights that
     are tied are one tensor, and all become float32.  Outputs may be a tensor, or tuples,
     lists and dictionaries of tensors; None is dropped.
@@ -118,7 +127,7 @@ class _Translation:
             if isinstance(self.builder.values[source], Constant):
                 raise call.unsupported("simplify how the parameters are computed")
             return getitem(call, source, index)
-        name = getattr(getattr(node.target, "overloadpacket", None), "__name__", "")
+        name = operator_name(node)
         if name.startswith("_assert"):
             return None
         call = self._call(node, _arguments(node))
@@ -133,7 +142,8 @@ class _Translation:
         stack = list((node.meta.get("nn_module_stack") or {}).values())
         path = stack[-1][0] if stack else ""
         try:
-            leaf = bool(path) and not list(self.module.get_submodule(path).children())
+            inside = dict(self.module.get_submodule(path).named_children())
+            leaf = bool(path) and not inside.keys() - {"parametrizations"}
         except AttributeError:  # the path is the exporter's own name for the module
             leaf = False
         packet = getattr(node.target, "overloadpacket", node.target)
@@ -148,6 +158,8 @@ class _Translation:
         import torch
         from torch.fx.node import map_arg
 
+        if torch.Tag.nondeterministic_seeded in call.node.target.tags:
+            raise call.unsupported("a network computes the same each time; remove what is random")
         sources = {n: call.constant(n, "operand") for n in call.node.all_input_nodes}
         args, kwargs = map_arg((call.node.args, call.node.kwargs), lambda n: sources[n].value)
         with torch.no_grad():
@@ -161,7 +173,7 @@ class _Translation:
             turned = source.turned
             same = (value.shape, value.stride()) == (turned.value.shape, turned.value.stride())
             return turned if same else source
-        return Constant(value, unique(call.node.name, self.builder.taken))
+        return Constant(value, unique(call.node.name, self.builder.taken), computed=True)
 
     def _outputs(self) -> list[str]:
         """Give the outputs their final names; several names for one value are copies of it."""
@@ -201,7 +213,12 @@ class _Translation:
         builder = self.builder
         shapes = {name: tuple(tensor.shape) for name, tensor in builder.tensors.items()}
         graph = Graph(self.inputs, tuple(outputs), tuple(builder.nodes), shapes)
-        same_shapes(graph.shapes(builder.batch), builder.shapes)
+        try:
+            same_shapes(graph.shapes(builder.batch), builder.shapes)
+        except ModelError as problem:
+            raise ModelError(
+                f"{type(self.module).__name__}: {problem}; export it to ONNX and load that"
+            ) from None
         try:
             other = graph.shapes(builder.batch + 1)
             expected = {n: (builder.batch + 1, *builder.shapes[n][1:]) for n in outputs}
@@ -272,6 +289,9 @@ _ADVICE = {
     "conv1d": "use conv2d with a height of 1",
     "conv3d": "only two-dimensional convolutions are",
     "conv_transpose2d": "replace the transposed convolution",
+    "native_dropout": "give functional dropout training=self.training",
+    "randn_like": "a network computes the same each time; remove what is random",
+    "rand_like": "a network computes the same each time; remove what is random",
     "avg_pool3d": "two-dimensional pools are, and local response norms of odd size",
     "einsum": "write it with matmul",
 }
