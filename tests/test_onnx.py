@@ -270,7 +270,7 @@ def test_gemm(trans_b: int, alpha: float, beta: float, bias: tuple[int, ...] | N
 @pytest.mark.parametrize("rank", [2, 3, 4])
 def test_matmul_and_add_become_one_layer(rank: int) -> None:
     maker = Maker()
-    x = maker.input("x", ["N", 3, 2, 6][: rank - 1] + [6])
+    x = maker.input("x", [*["N", 3, 2][: rank - 1], 6])
     y = maker.node("Add", maker.weight("b", 4), maker.node("MatMul", x, maker.weight("w", 6, 4)))
     network = check(maker.output(y).model())
     assert [(n.op, n.inputs[1:]) for n in network.graph.nodes] == [("Gemm", ("w", "b"))]
@@ -555,7 +555,10 @@ def test_a_whole_network_through_every_operator_set(opset: int) -> None:
 
 
 def test_channels_last_networks() -> None:
-    """As tf2onnx writes Keras networks: transposed input, MatMul with (in, out), Squeeze."""
+    """As tf2onnx writes Keras networks: transposed input, MatMul with (in, out), Squeeze.
+
+    The network takes images channels first, so that all data fits it.
+    """
     maker = Maker(13)
     x = maker.node("Transpose", maker.input("x", ["N", 8, 8, 3]), perm=[0, 3, 1, 2])
     weight = maker.weight("kernel", 4, 3, 3, 3)
@@ -566,12 +569,75 @@ def test_channels_last_networks() -> None:
     y = maker.node(
         "Add", maker.node("MatMul", y, maker.weight("dense", 4, 5)), maker.weight("b", 5)
     )
-    network = check(maker.output(maker.node("Softmax", y)).model())
+    model = maker.output(maker.node("Softmax", y)).model()
+    network = from_onnx(model)
+    assert network.graph.inputs == {"x": (3, 8, 8)}
+    feeds = images(network, 3)
+    turned = {"x": feeds["x"].transpose(0, 2, 3, 1)}
+    assert_same(run(to_model(network), feeds), run(model, turned))
     assert [n.op for n in network.graph.nodes if n.op in ("Conv", "Gemm", "Add")] == [
         "Conv",
         "Gemm",
     ]
     assert network.tensors["dense"].shape == (5, 4)
+
+
+def written_out_lrn(maker: Maker, x: str, size: int, before: int, *, pad: bool) -> str:
+    """PyTorch's local response normalisation of (N, 6, 4, 4) through a pool of rank 5."""
+    after = size - 1 - before
+    y = maker.node("Reshape", maker.node("Mul", x, x), maker.constant("five", [-1, 1, 6, 4, 4]))
+    pads = [before, 0, 0, after, 0, 0]
+    if pad:
+        y = maker.node("Pad", y, maker.constant("p", [0, 0, before, 0, 0, 0, 0, after, 0, 0]))
+        pads = [0] * 6
+    y = maker.node("AveragePool", y, kernel_shape=[size, 1, 1], pads=pads, count_include_pad=1)
+    y = maker.node("Squeeze", y, maker.constant("one", [1]))
+    y = maker.node("Mul", y, maker.constant("alpha", 0.3, "f4"))
+    y = maker.node("Add", y, maker.constant("bias", [2.0], "f4"))
+    return maker.node("Div", x, maker.node("Pow", y, maker.constant("beta", 0.75, "f4")))
+
+
+@pytest.mark.parametrize("pad", [True, False])
+@pytest.mark.parametrize("size", [3, 5])
+def test_local_response_normalisation_written_out(size: int, pad: bool) -> None:
+    maker = Maker()
+    x = maker.node("Relu", maker.input("x", ["N", 6, 4, 4]))
+    network = check(maker.output(written_out_lrn(maker, x, size, size // 2, pad=pad)).model())
+    assert [n.op for n in network.graph.nodes] == ["Relu", "LRN"]
+    assert not network.tensors
+
+
+@pytest.mark.parametrize(("size", "before"), [(4, 2), (3, 0), (3, 2)])
+def test_other_windows_are_no_local_response_normalisation(size: int, before: int) -> None:
+    maker = Maker()
+    x = maker.node("Relu", maker.input("x", ["N", 6, 4, 4]))
+    with pytest.raises(UnsupportedOperator, match="Pow"):
+        from_onnx(maker.output(written_out_lrn(maker, x, size, before, pad=True)).model())
+
+
+def test_squares() -> None:
+    maker = Maker()
+    x = maker.input("x", ["N", 6, 4, 4])
+    check(maker.output(maker.node("Pow", x, maker.constant("two", 2.0, "f4"))).model())
+
+
+def test_cast_like() -> None:
+    maker = Maker()
+    x = maker.input("x", ["N", 6, 4, 4])
+    y = maker.node("Mul", x, maker.node("CastLike", maker.constant("three", 3), x))
+    check(maker.output(maker.node("CastLike", y, x)).model())
+
+
+@pytest.mark.parametrize("last", [[2, 1, 3, 4, 4], [2, -1, 3, 4, 4]])
+def test_a_fixed_batch_that_leaves_the_first_axis(last: list[int]) -> None:
+    maker = Maker()
+    x = maker.input("x", [1, 6, 4, 4])
+    y = maker.node("Reshape", x, maker.constant("split", [3, 2, 16]))
+    y = maker.node("Transpose", y, perm=[1, 0, 2])
+    y = maker.node("Reshape", y, maker.constant("five", last))
+    a = maker.node("Gather", y, maker.constant("left", 0), axis=0)
+    b = maker.node("Gather", y, maker.constant("right", 1), axis=0)
+    check(maker.output(maker.node("Concat", a, b, axis=1)).model(), exported_for=1)
 
 
 # Errors

@@ -8,7 +8,7 @@ are kept for every probed batch size.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +22,7 @@ Shapes = tuple[Shape, ...]
 """One shape per probed batch size."""
 
 LIMIT = 2**31 - 1
+"""The end of an axis whose size is not known."""
 
 
 @dataclass
@@ -29,7 +30,9 @@ class Builder:
     """Collects nodes, tensors and shapes; the rules of the importer call its methods.
 
     ``batch`` is the batch size that the file was exported for, None if it is free;
-    ``consumers`` lists the operators that use each value of the file.
+    ``consumers`` lists the operators that use each value of the file.  ``expanded`` has the full
+    shapes of values whose Expand vanished, ``divisors`` the values by which a local response
+    normalisation divides: its image and attributes.
     """
 
     batch: int | None
@@ -39,6 +42,7 @@ class Builder:
     aliases: dict[str, str] = field(default_factory=dict)
     shapes: dict[str, Shapes] = field(default_factory=dict)
     expanded: dict[str, Shapes] = field(default_factory=dict)
+    divisors: dict[str, tuple[str, dict[str, Attribute]]] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
     _node_names: set[str] = field(default_factory=set)
@@ -49,6 +53,10 @@ class Builder:
     def resolve(self, name: str) -> str:
         """The name that a value has in the network."""
         return self.aliases.get(name, name)
+
+    def has(self, name: str) -> bool:
+        """Whether a name of the file has got a meaning yet."""
+        return name in self.known or name in self.divisors or self.resolve(name) in self.shapes
 
     def alias(self, name: str, value: str) -> None:
         """Let a name of the file stand for another value, known or computed."""
@@ -215,6 +223,10 @@ class Builder:
         """The shape that an elementwise operation has in the file."""
         every = [self.full_shape(operation, i) for i in range(len(operation.inputs))]
         return tuple(broadcast(*shapes) for shapes in zip(*every, strict=True))
+
+
+Rule = Callable[[Builder, Operation], None]
+"""Emits the nodes that one operation of the file becomes."""
 
 
 def unique(base: str, taken: set[str]) -> str:

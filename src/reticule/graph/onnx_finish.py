@@ -26,6 +26,7 @@ def finish(
         _check_output(builder, name, label)
         nodes = _named_output(builder, nodes, name, outputs)
     nodes = _with_biases(builder, nodes, outputs)
+    nodes, inputs = _channels_first(nodes, inputs, outputs)
     used = {name for node in nodes for name in node.inputs} | set(outputs)
     kept = {name: shape for name, shape in inputs.items() if name in used}
     shapes = {name: tensor.shape for name, tensor in builder.tensors.items()}
@@ -68,6 +69,27 @@ def _renamed(node: Node, old: str, new: str) -> Node:
         inputs=tuple(new if n == old else n for n in node.inputs),
         outputs=tuple(new if n == old else n for n in node.outputs),
     )
+
+
+def _channels_first(
+    nodes: list[Node], inputs: Mapping[str, Shape], outputs: tuple[str, ...]
+) -> tuple[list[Node], dict[str, Shape]]:
+    """Let inputs that are only turned from channels-last (as TensorFlow has it) come turned."""
+    result = dict(inputs)
+    for name, shape in inputs.items():
+        users = [node for node in nodes if name in node.inputs]
+        turned = {
+            node.outputs[0]
+            for node in users
+            if node.op == "Transpose" and node.attributes["perm"] == (0, 3, 1, 2)
+        }
+        if not users or len(turned) != len(users) or {name, *turned} & set(outputs):
+            continue
+        result[name] = (shape[2], shape[0], shape[1])
+        nodes = [node for node in nodes if node not in users]
+        for value in turned:
+            nodes = [_renamed(node, value, name) for node in nodes]
+    return nodes, result
 
 
 def _with_biases(builder: Builder, nodes: list[Node], outputs: tuple[str, ...]) -> list[Node]:

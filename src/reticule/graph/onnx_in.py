@@ -56,8 +56,10 @@ def from_onnx(
     """Read a network from an ONNX file, its bytes, or a loaded model.
 
     ``input_shape`` is the shape of one image (channels, height, width), needed only where the
-    file leaves it open.  Names of values and tensors are kept; metadata is not.  Raises
-    ModelError naming the file, node or tensor, and UnsupportedOperator naming node and operator.
+    file leaves it open.  Names of values and tensors are kept; metadata is not.  Images come
+    channels first: an input that the file only transposes to that (as TensorFlow's do) takes
+    them so from the start.  Raises ModelError naming the file, node or tensor, and
+    UnsupportedOperator naming node and operator.
     """
     model, label = read_model(source)
     opset = standard_opset(model, label)
@@ -156,7 +158,7 @@ def _convert_all(builder: Builder, graph: onnx.GraphProto, opset: int, label: st
         if not node.outputs or not node.outputs[0]:
             raise node.error("has no output; export it again")
         for name in node.inputs:
-            if name and name not in builder.known and builder.resolve(name) not in builder.shapes:
+            if name and not builder.has(name):
                 raise node.error(f"input '{name}' is computed by no earlier node; sort the file")
         inputs = [builder.known.get(name) for name in node.inputs if name]
         all_known = bool(inputs) and all(known is not None for known in inputs)

@@ -3,21 +3,21 @@
 A rule takes the builder and the operation, and emits nodes.  It may raise
 ValueError, IndexError, KeyError or TypeError where the operation is malformed: the
 importer turns these into one line that names the node.  Operators that only move
-values are in :mod:`reticule.graph.onnx_layout`.
+values are in :mod:`reticule.graph.onnx_layout` and :mod:`reticule.graph.onnx_select`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import prod
 
 import numpy as np
 
-from reticule.graph.onnx_builder import Builder
+from reticule.graph.onnx_builder import Builder, Rule
 from reticule.graph.onnx_file import Operation
+from reticule.graph.onnx_lrn import normalisation
+from reticule.graph.onnx_windows import WINDOWS
 from reticule.graph.operators import Attribute, axis_of
-
-Rule = Callable[[Builder, Operation], None]
 
 _PLAIN = {
     "Relu": (),
@@ -31,89 +31,12 @@ _PLAIN = {
 }
 """Operators of one input that mean the same in every version; the attributes they keep."""
 
-_FLAT = "only two-dimensional images are supported; use the 2-D layer with a height of 1"
 _EVALUATION = "export the network in evaluation mode (model.eval())"
 
 
 def _plain(b: Builder, node: Operation) -> None:
     kept = {k: node.attributes[k] for k in _PLAIN[node.op] if k in node.attributes}
     b.emit(node, node.op, (b.operand(node, 0),), kept)
-
-
-def _window(b: Builder, node: Operation, kernel: tuple[int, ...]) -> dict[str, Attribute]:
-    """Strides, dilations and explicit pads of a sliding window."""
-    strides = tuple(node.attributes.get("strides", (1,) * len(kernel)))
-    dilations = tuple(node.attributes.get("dilations", (1,) * len(kernel)))
-    pads = tuple(node.attributes.get("pads", (0,) * (2 * len(kernel))))
-    if not len(strides) == len(dilations) == len(kernel) == 2 or len(pads) != 4:
-        raise node.unsupported(f"{node.op} ({len(kernel)}-D)", _FLAT)
-    mode = node.attributes.get("auto_pad", "NOTSET")
-    if mode == "VALID":
-        pads = (0, 0, 0, 0)
-    elif mode in ("SAME_UPPER", "SAME_LOWER"):
-        sizes = b.shape_of(node)[0][2:]
-        pads = _same_pads(sizes, kernel, strides, dilations, mode == "SAME_UPPER")
-    elif mode != "NOTSET":
-        raise ValueError(f"unknown auto_pad '{mode}'")
-    return {"strides": strides, "dilations": dilations, "pads": pads}
-
-
-def _same_pads(
-    sizes: tuple[int, ...],
-    kernel: tuple[int, ...],
-    strides: tuple[int, ...],
-    dilations: tuple[int, ...],
-    upper: bool,
-) -> tuple[int, ...]:
-    """Pads that give ceil(size / stride) positions; the odd one goes after (upper) or before."""
-    before, after = [], []
-    for size, k, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True):
-        reach = (-(-size // stride) - 1) * stride + dilation * (k - 1) + 1
-        total = max(reach - size, 0)
-        small, large = total // 2, total - total // 2
-        before.append(small if upper else large)
-        after.append(large if upper else small)
-    return (*before, *after)
-
-
-def _conv(b: Builder, node: Operation) -> None:
-    weight = b.constant(node, 1)
-    if weight.ndim != 4:
-        raise node.unsupported(f"Conv ({weight.ndim - 2}-D)", _FLAT)
-    attributes = _window(b, node, tuple(weight.shape[2:]))
-    attributes["group"] = node.attributes.get("group", 1)
-    inputs = [b.operand(node, 0), b.operand(node, 1)]
-    if node.input(2):
-        b.constant(node, 2)
-        inputs.append(b.operand(node, 2))
-    b.emit(node, "Conv", inputs, attributes)
-
-
-def _pool(b: Builder, node: Operation) -> None:
-    kernel = tuple(node.attributes["kernel_shape"])
-    attributes = {"kernel_shape": kernel, **_window(b, node, kernel)}
-    attributes["ceil_mode"] = node.attributes.get("ceil_mode", 0)
-    if any(node.outputs[1:]):
-        raise node.unsupported(f"{node.op} (with indices)", "use a pool without indices")
-    if node.op == "AveragePool":
-        attributes["count_include_pad"] = node.attributes.get("count_include_pad", 0)
-        if attributes.pop("dilations") != (1, 1):
-            raise node.unsupported("AveragePool (dilated)", "use dilation 1")
-    if kernel == attributes["strides"] == (1, 1) and not any(attributes["pads"]):  # type: ignore[arg-type]
-        b.alias(node.outputs[0], b.operand(node, 0))  # an adaptive pool that has nothing to do
-        return
-    b.emit(node, node.op, (b.operand(node, 0),), attributes)
-
-
-def _global_pool(b: Builder, node: Operation) -> None:
-    rank = len(b.shape_of(node)[0])
-    if rank == 4:
-        b.emit(node, node.op, (b.operand(node, 0),))
-    elif node.op == "GlobalAveragePool":
-        axes = tuple(range(2, rank))
-        b.emit(node, "ReduceMean", (b.operand(node, 0),), {"axes": axes, "keepdims": 1})
-    else:
-        raise node.unsupported(f"{node.op} ({rank - 2}-D)", _FLAT)
 
 
 def _reduce(b: Builder, node: Operation) -> None:
@@ -234,6 +157,12 @@ def _softmax(b: Builder, node: Operation) -> None:
 
 
 def _elementwise(b: Builder, node: Operation) -> None:
+    if node.input(1) in b.divisors:
+        image, attributes = b.divisors[node.input(1)]
+        if node.input(0) in b.known or b.operand(node, 0) != image:
+            raise node.unsupported("Pow", "only squares and local response normalisation are known")
+        b.emit(node, "LRN", (image,), attributes)
+        return
     names = [_elementwise_operand(b, node, index) for index in range(2)]
     b.emit(node, node.op, names)
     _same_as_expanded(b, node)
@@ -283,13 +212,23 @@ def _swish(b: Builder, node: Operation) -> None:
     b.emit(node, "Mul", (value, gate))
 
 
+def _pow(b: Builder, node: Operation) -> None:
+    """Squares, and the power inside a local response normalisation written out."""
+    exponent = b.constant(node, 1)
+    value = b.operand(node, 0)
+    found = normalisation(b.nodes, b.tensors, b.shapes, value)
+    if exponent.size == 1 and exponent.item() == 2:
+        b.emit(node, "Mul", (value, value))
+    elif exponent.size == 1 and found and b.consumers.get(node.outputs[0]) == ["Div"]:
+        image, attributes = found
+        b.divisors[node.outputs[0]] = (image, {**attributes, "beta": float(exponent.item())})
+    else:
+        raise node.unsupported("Pow", "only squares and local response normalisation are known")
+
+
 COMPUTING: dict[str, Rule] = {
     **dict.fromkeys(_PLAIN, _plain),
-    "Conv": _conv,
-    "MaxPool": _pool,
-    "AveragePool": _pool,
-    "GlobalAveragePool": _global_pool,
-    "GlobalMaxPool": _global_pool,
+    **WINDOWS,
     "ReduceMean": _reduce,
     "ReduceMax": _reduce,
     "Gemm": _gemm,
@@ -304,5 +243,6 @@ COMPUTING: dict[str, Rule] = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _elementwise),
     "Sum": _sum,
     "Swish": _swish,
+    "Pow": _pow,
 }
-"""The rules of this module, by operator."""
+"""The rules of this module and of :mod:`reticule.graph.onnx_windows`, by operator."""

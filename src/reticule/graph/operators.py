@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, prod
+from typing import Any
 
 Shape = tuple[int, ...]
 Attribute = int | float | str | tuple[int, ...] | tuple[float, ...]
@@ -242,13 +243,13 @@ def _pad(ins, a):
     return [out]
 
 
-def slices(shape: Shape, a: Mapping[str, Attribute]) -> tuple[slice, ...]:
+def slices(shape: Shape, a: Mapping[str, Any]) -> tuple[slice, ...]:
     """The Python slices that a Slice node takes of its input."""
     starts, ends, axes, steps = a["starts"], a["ends"], a["axes"], a["steps"]
-    if not len(starts) == len(ends) == len(axes) == len(steps):  # type: ignore[arg-type]
+    if not len(starts) == len(ends) == len(axes) == len(steps):
         raise ValueError("starts, ends, axes and steps differ in length")
     out = [slice(None)] * len(shape)
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):  # type: ignore[arg-type]
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         if step < 1:
             raise ValueError("steps must be positive")
         out[axis_of(axis, len(shape))] = slice(start, end, step)
