@@ -72,7 +72,7 @@ class Sparse(Form):
     def positions(self) -> np.ndarray:
         """Flat C-order positions of the stored weights (int64)."""
         rows, cols = matrix_shape(self.shape)
-        counts = np.diff(self.indptr.astype(np.int64))
+        counts: np.ndarray = np.diff(self.indptr.astype(np.int64))
         return np.repeat(np.arange(rows) * cols, counts) + self.columns
 
     def mask(self) -> np.ndarray:
