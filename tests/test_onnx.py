@@ -758,6 +758,23 @@ def test_files_that_are_no_onnx_are_named(content: bytes | None, tmp_path: Path)
         assert "\n" not in str(caught.value)
 
 
+def test_random_damage_is_always_reported_in_one_line() -> None:
+    maker = Maker(16)
+    x = maker.input("x", ["N", 3, 12, 12])
+    y = block(maker, maker.conv(x, "stem", 4, 3, 3, 3), "a", 4, 4, 1)
+    y = maker.node("GlobalAveragePool", y)
+    whole = maker.output(maker.linear(view(maker, y, 1), "fc", 5, 4)).model().SerializeToString()
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for place in random.integers(0, len(whole), 2):
+            damaged[place] = random.integers(0, 256)
+        try:
+            from_onnx(bytes(damaged))
+        except ModelError as problem:
+            assert "\n" not in str(problem)
+
+
 def test_external_weights(tmp_path: Path) -> None:
     maker = Maker()
     x = maker.input("x", ["N", 3, 9, 8])

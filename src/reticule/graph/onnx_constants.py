@@ -166,12 +166,12 @@ def _run(operation: Operation, values: list[np.ndarray | None]) -> list[np.ndarr
     feeds = {n: v for n, v in zip(operation.inputs, values, strict=True) if v is not None}
     names = [name for name in operation.outputs if name]
     # wrapped in a model, because for a bare node the evaluator ignores the operator set
-    inputs, outputs = (
-        [helper.make_empty_tensor_value_info(n) for n in ns] for ns in (feeds, names)
-    )
-    graph = helper.make_graph([operation.proto], "node", inputs, outputs)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", operation.opset)])
     try:
+        inputs, outputs = (
+            [helper.make_empty_tensor_value_info(n) for n in ns] for ns in (feeds, names)
+        )
+        graph = helper.make_graph([operation.proto], "node", inputs, outputs)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", operation.opset)])
         with np.errstate(all="ignore"):
             results = ReferenceEvaluator(model).run(names, feeds)
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as e:

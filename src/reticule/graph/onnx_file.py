@@ -63,6 +63,7 @@ def read_model(source: str | Path | bytes | onnx.ModelProto) -> tuple[onnx.Model
         model = _parse(_bytes(path), label)
     if not model.HasField("graph") or not model.graph.node or not model.opset_import:
         raise ModelError(f"{label}: is not an ONNX file, or holds no network; export it again")
+    _check_names(model.graph, label)
     _load_external(model, label, folder)
     if model.functions:
         model = _inlined(model, label)
@@ -90,6 +91,22 @@ def _parse(data: bytes, label: str) -> onnx.ModelProto:
     except (DecodeError, ValueError):
         raise ModelError(f"{label}: is not an ONNX file, or is damaged; export it again") from None
     return model
+
+
+def _check_names(graph: onnx.GraphProto, label: str) -> None:
+    """Names that are not text (bytes, control characters) mean a damaged file."""
+    names = [
+        entry.name for part in (graph.input, graph.output, graph.initializer) for entry in part
+    ]
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        names += [attribute.name for attribute in node.attribute]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _check_names(attribute.g, label)
+    for name in names:
+        if not (isinstance(name, str) and name.isprintable()):
+            raise ModelError(f"{label}: holds a name that is not text ({name!r}); export it again")
 
 
 def _load_external(model: onnx.ModelProto, label: str, folder: Path | None) -> None:

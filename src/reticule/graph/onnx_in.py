@@ -27,7 +27,7 @@ import numpy as np
 
 from reticule.errors import ModelError, UnsupportedOperator
 from reticule.graph.network import Network
-from reticule.graph.onnx_builder import Builder
+from reticule.graph.onnx_builder import Builder, Rule
 from reticule.graph.onnx_constants import FOLDABLE, PROBES, Known, computed, constant
 from reticule.graph.onnx_file import (
     Operation,
@@ -163,23 +163,27 @@ def _convert_all(builder: Builder, graph: onnx.GraphProto, opset: int, label: st
         inputs = [builder.known.get(name) for name in node.inputs if name]
         all_known = bool(inputs) and all(known is not None for known in inputs)
         if node.op == "Constant":
-            builder.known[node.outputs[0]] = Known.of(node.outputs[0], constant(node))
+            _apply(builder, node, _constant)
         elif all_known and (node.op in FOLDABLE or node.op in RULES):
             values = [builder.known.get(name) for name in node.inputs]
             builder.known.update(zip(node.outputs, computed(node, values), strict=True))
         elif node.op == "If" and all_known:
             _inline_branch(builder, node, label)
         elif node.op in RULES:
-            _apply(builder, node)
+            _apply(builder, node, RULES[node.op])
         else:
             raise _unknown(nodes[index:])
     builder.known.pop("", None)
 
 
-def _apply(builder: Builder, node: Operation) -> None:
+def _constant(builder: Builder, node: Operation) -> None:
+    builder.known[node.outputs[0]] = Known.of(node.outputs[0], constant(node))
+
+
+def _apply(builder: Builder, node: Operation, rule: Rule) -> None:
     """Apply the rule of one operator; what it trips over becomes an error naming the node."""
     try:
-        RULES[node.op](builder, node)
+        rule(builder, node)
     except IndexError:
         raise node.error("has too few inputs or outputs; export it again") from None
     except KeyError as missing:
