@@ -46,7 +46,7 @@ _HOMES = {
     "to_onnx": "reticule.graph.onnx_out",
 }
 
-__all__ = [*_HOMES, "load"]  # noqa: PLE0604
+__all__ = [*_HOMES, "load"]
 
 
 def __getattr__(name: str) -> Any:

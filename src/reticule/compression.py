@@ -203,8 +203,7 @@ class _Sets:
                 f"but the network takes inputs of shape {model.input_shape}"
             )
         train, val, test = (
-            data and data.fitted(model.input_shape, classes)  # type: ignore[arg-type]
-            for data in (train, val, test)
+            data and data.fitted(model.input_shape, classes) for data in (train, val, test)
         )
         unseen = val is not None
         if train is not None and val is None:
@@ -244,9 +243,7 @@ class _Run:
                 digest.update(repr(data.preprocessing).encode() + data.labels.tobytes())
         return digest.hexdigest()
 
-    def stages(
-        self, packed: Packed, journal: Journal | None
-    ) -> tuple[Packed, list[StageRecord]]:
+    def stages(self, packed: Packed, journal: Journal | None) -> tuple[Packed, list[StageRecord]]:
         """The network after every stage of the recipe, and what was measured on the way."""
         import torch
 
@@ -324,7 +321,18 @@ def _measured(
         stages.append(StageRecord("decoded file", held_out, time.monotonic() - start, nonzero))
     decoded = loads(blob)
     return Result(
-        blob, decoded.packed, decoded.about, run.recipe, run.seed, tuple(stages),
-        about.bytes_original, decoded.bytes_weights, before, after, measured_on,
-        run.max_drop, seconds, decoded.tensor_bytes,
+        blob,
+        decoded.packed,
+        decoded.about,
+        run.recipe,
+        run.seed,
+        tuple(stages),
+        about.bytes_original,
+        decoded.bytes_weights,
+        before,
+        after,
+        measured_on,
+        run.max_drop,
+        seconds,
+        decoded.tensor_bytes,
     )

@@ -43,7 +43,7 @@ def evaluate(model: Model, data: Data) -> Evaluation:
     if len(model.input_shape) != 3:
         raise DataError(f"{data.name}: the network takes {model.input_shape}, not images")
     classes = class_count(model)
-    data = data.fitted(model.input_shape, classes)  # type: ignore[arg-type]
+    data = data.fitted(model.input_shape, classes)
     right = right5 = 0
     for images, labels in data.batches(BATCH):
         logits = first_output(model(images))
@@ -104,7 +104,16 @@ def evaluate_in_fresh_process(ret: Path, data: Data) -> Evaluation:
     with tempfile.TemporaryDirectory(prefix="reticule-") as folder:
         pixels = Path(folder) / "images.npz"
         data.save_npz(pixels)
-        command = [sys.executable, "-m", "reticule", "eval", str(ret), "--data", str(pixels), "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "reticule",
+            "eval",
+            str(ret),
+            "--data",
+            str(pixels),
+            "--json",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
 
 PLAIN_INTERVAL = 15.0  # seconds between two plain lines
 
@@ -25,7 +25,7 @@ class Bar(Protocol):
 class Progress(Protocol):
     """Where long work reports to."""
 
-    def bar(self, title: str, total: int) -> contextmanager[Bar]: ...  # type: ignore[valid-type]
+    def bar(self, title: str, total: int) -> AbstractContextManager[Bar]: ...
 
     def say(self, text: str) -> None: ...
 
@@ -72,7 +72,7 @@ class Terminal:
 
 
 class _Rich:
-    def __init__(self, rich, task) -> None:
+    def __init__(self, rich: Any, task: Any) -> None:
         self._rich, self._task = rich, task
 
     def advance(self, steps: int = 1, note: str = "") -> None:

@@ -17,11 +17,9 @@ bytes; nothing in a file tells where or when it was made.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import TypeAlias
 
 from reticule.codec.about import About
@@ -30,6 +28,7 @@ from reticule.codec.forms import read_form, read_shape, write_form
 from reticule.codec.limits import Budget, Limits
 from reticule.codec.metadata import Metadata, read_metadata, write_metadata
 from reticule.errors import Fault, FormatError, ModelError, ReticuleError
+from reticule.files import write_whole
 from reticule.forms import Form, Packed
 from reticule.forms.base import Shape
 
@@ -63,32 +62,8 @@ Loaded: TypeAlias = Stored
 def save(path: str | os.PathLike[str], packed: Packed, about: About) -> Saved:
     """Write a file, or leave what was there untouched and raise ReticuleError."""
     data, saved = _encode(packed, about)
-    target = Path(path)
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(beside, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-    except (OSError, ValueError) as problem:  # ValueError: a null character in the path
-        raise ReticuleError(
-            f"{target}: cannot be written ({_reason(problem)}); check folder and free space"
-        ) from None
-    finally:
-        _remove(beside)
+    write_whole(path, data)
     return saved
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except (OSError, ValueError):
-        return  # the error that led here says what is wrong
-
-
-def _reason(problem: OSError | ValueError) -> str:
-    return (problem.strerror if isinstance(problem, OSError) else None) or str(problem)
 
 
 def dumps(packed: Packed, about: About) -> bytes:
@@ -172,8 +147,9 @@ def load(path: str | os.PathLike[str], limits: Limits = _DEFAULT) -> Loaded:
             file.seek(0)
             data = file.read(size)
     except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or str(problem)
         raise ReticuleError(
-            f"{name}: cannot be read ({_reason(problem)}); give the path of a .ret file"
+            f"{name}: cannot be read ({reason}); give the path of a .ret file"
         ) from None
     return loads(data, limits, name)
 

@@ -90,16 +90,18 @@ class Graph:
         """Convolutions and linear layers with the name of their weight tensor, each tensor once."""
         seen: set[str] = set()
         for node in self.nodes:
-            if node.op in ("Conv", "Gemm") and node.inputs[1] in self.tensors:
-                if node.inputs[1] not in seen:
-                    seen.add(node.inputs[1])
-                    yield node, node.inputs[1]
+            if node.op not in ("Conv", "Gemm") or node.inputs[1] in seen:
+                continue
+            if node.inputs[1] in self.tensors:
+                seen.add(node.inputs[1])
+                yield node, node.inputs[1]
 
     def macs(self) -> dict[str, int]:
         """Multiply-accumulates of each convolution and linear layer for one image, by node name."""
         shapes = self.shapes()
         return {
-            node.name: prod(self.tensors[weight]) // max(self.tensors[weight][0], 1)
+            node.name: prod(self.tensors[weight])
+            // max(self.tensors[weight][0], 1)
             * prod(shapes[node.outputs[0]])
             for node in self.nodes
             if node.op in ("Conv", "Gemm") and (weight := node.inputs[1]) in self.tensors

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reticule.errors import MissingExtra, ModelError
+from reticule.files import write_whole
 from reticule.graph.network import Network, Node
 from reticule.graph.operators import OPERATORS, Shape
-from reticule.graph.writing import write_whole
 
 if TYPE_CHECKING:
     import onnx

@@ -116,8 +116,15 @@ def _image(shape: Shape) -> Shape:
     return shape
 
 
-def window(size: int, kernel: int, stride: int, before: int, after: int, dilation: int,
-           ceil_mode: bool = False) -> int:
+def window(
+    size: int,
+    kernel: int,
+    stride: int,
+    before: int,
+    after: int,
+    dilation: int,
+    ceil_mode: bool = False,
+) -> int:
     """Number of positions of a sliding window along one axis."""
     span = size + before + after - dilation * (kernel - 1) - 1
     if span < 0:
@@ -138,12 +145,14 @@ def _conv(ins, a):
     if len(ins) > 2 and ins[2] is not None and ins[2] != (out,):
         raise ValueError(f"bias {ins[2]} does not fit {out} output channels")
     top, left, bottom, right = a["pads"]
-    return [(
-        n,
-        out,
-        window(h, kh, a["strides"][0], top, bottom, a["dilations"][0]),
-        window(w, kw, a["strides"][1], left, right, a["dilations"][1]),
-    )]
+    return [
+        (
+            n,
+            out,
+            window(h, kh, a["strides"][0], top, bottom, a["dilations"][0]),
+            window(w, kw, a["strides"][1], left, right, a["dilations"][1]),
+        )
+    ]
 
 
 def _pool(ins, a):
@@ -257,9 +266,11 @@ def slices(shape: Shape, a: Mapping[str, Any]) -> tuple[slice, ...]:
 
 
 def _slice(ins, a):
-    return [tuple(
-        len(range(*s.indices(size))) for s, size in zip(slices(ins[0], a), ins[0], strict=True)
-    )]
+    return [
+        tuple(
+            len(range(*s.indices(size))) for s, size in zip(slices(ins[0], a), ins[0], strict=True)
+        )
+    ]
 
 
 def reshaped(shape: Shape, target: Sequence[int]) -> Shape:
@@ -300,10 +311,16 @@ _KERNEL = Parameter("ints", None, least=1, length=2)
 _FLAG = Parameter("int", 0)
 
 OPERATORS: dict[str, Operator] = {
-    "Conv": Operator(_conv, (2, 3), {
-        "strides": _STRIDES, "pads": _PADS, "dilations": _STRIDES,
-        "group": Parameter("int", 1, least=1),
-    }),
+    "Conv": Operator(
+        _conv,
+        (2, 3),
+        {
+            "strides": _STRIDES,
+            "pads": _PADS,
+            "dilations": _STRIDES,
+            "group": Parameter("int", 1, least=1),
+        },
+    ),
     "Gemm": Operator(_gemm, (2, 3)),
     "MatMul": Operator(_matmul, (2, 2)),
     "BatchNormalization": Operator(_batch_norm, (5, 5), {"epsilon": Parameter("float", 1e-5)}),
@@ -311,49 +328,95 @@ OPERATORS: dict[str, Operator] = {
     "LeakyRelu": Operator(_same, (1, 1), {"alpha": Parameter("float", 0.01)}),
     "PRelu": Operator(_prelu, (2, 2)),
     "Elu": Operator(_same, (1, 1), {"alpha": Parameter("float", 1.0)}),
-    "Clip": Operator(_same, (1, 1), {
-        "min": Parameter("float", float("-inf")), "max": Parameter("float", float("inf")),
-    }),
+    "Clip": Operator(
+        _same,
+        (1, 1),
+        {
+            "min": Parameter("float", float("-inf")),
+            "max": Parameter("float", float("inf")),
+        },
+    ),
     "Sigmoid": Operator(_same, (1, 1)),
     "Tanh": Operator(_same, (1, 1)),
-    "HardSigmoid": Operator(_same, (1, 1), {
-        "alpha": Parameter("float", 0.2), "beta": Parameter("float", 0.5),
-    }),
+    "HardSigmoid": Operator(
+        _same,
+        (1, 1),
+        {
+            "alpha": Parameter("float", 0.2),
+            "beta": Parameter("float", 0.5),
+        },
+    ),
     "HardSwish": Operator(_same, (1, 1)),
     "Softmax": Operator(_softmax, (1, 1), {"axis": Parameter("int", -1)}),
     "LogSoftmax": Operator(_softmax, (1, 1), {"axis": Parameter("int", -1)}),
-    "MaxPool": Operator(_pool, (1, 1), {
-        "kernel_shape": _KERNEL, "strides": _STRIDES, "pads": _PADS, "dilations": _STRIDES,
-        "ceil_mode": _FLAG,
-    }),
-    "AveragePool": Operator(_pool, (1, 1), {
-        "kernel_shape": _KERNEL, "strides": _STRIDES, "pads": _PADS, "ceil_mode": _FLAG,
-        "count_include_pad": _FLAG,
-    }),
+    "MaxPool": Operator(
+        _pool,
+        (1, 1),
+        {
+            "kernel_shape": _KERNEL,
+            "strides": _STRIDES,
+            "pads": _PADS,
+            "dilations": _STRIDES,
+            "ceil_mode": _FLAG,
+        },
+    ),
+    "AveragePool": Operator(
+        _pool,
+        (1, 1),
+        {
+            "kernel_shape": _KERNEL,
+            "strides": _STRIDES,
+            "pads": _PADS,
+            "ceil_mode": _FLAG,
+            "count_include_pad": _FLAG,
+        },
+    ),
     "GlobalAveragePool": Operator(_global_pool, (1, 1)),
     "GlobalMaxPool": Operator(_global_pool, (1, 1)),
-    "ReduceMean": Operator(_reduce, (1, 1), {
-        "axes": Parameter("ints", ()), "keepdims": Parameter("int", 1),
-    }),
+    "ReduceMean": Operator(
+        _reduce,
+        (1, 1),
+        {
+            "axes": Parameter("ints", ()),
+            "keepdims": Parameter("int", 1),
+        },
+    ),
     "Add": Operator(_broadcast, (2, 2)),
     "Sub": Operator(_broadcast, (2, 2)),
     "Mul": Operator(_broadcast, (2, 2)),
     "Div": Operator(_broadcast, (2, 2)),
     "Concat": Operator(_concat, (1, 1024), {"axis": Parameter("int")}),
-    "Pad": Operator(_pad, (1, 1), {
-        "pads": Parameter("ints"), "mode": Parameter("str", "constant"),
-        "value": Parameter("float", 0.0),
-    }),
-    "Slice": Operator(_slice, (1, 1), {
-        "starts": Parameter("ints"), "ends": Parameter("ints"), "axes": Parameter("ints"),
-        "steps": Parameter("ints"),
-    }),
+    "Pad": Operator(
+        _pad,
+        (1, 1),
+        {
+            "pads": Parameter("ints"),
+            "mode": Parameter("str", "constant"),
+            "value": Parameter("float", 0.0),
+        },
+    ),
+    "Slice": Operator(
+        _slice,
+        (1, 1),
+        {
+            "starts": Parameter("ints"),
+            "ends": Parameter("ints"),
+            "axes": Parameter("ints"),
+            "steps": Parameter("ints"),
+        },
+    ),
     "Reshape": Operator(_reshape, (1, 1), {"shape": Parameter("ints", least=-1)}),
     "Flatten": Operator(_flatten, (1, 1), {"axis": Parameter("int", 1)}),
     "Transpose": Operator(_transpose, (1, 1), {"perm": Parameter("ints", least=0)}),
-    "LRN": Operator(_lrn, (1, 1), {
-        "size": Parameter("int", None, least=1), "alpha": Parameter("float", 1e-4),
-        "beta": Parameter("float", 0.75), "bias": Parameter("float", 1.0),
-    }),
+    "LRN": Operator(
+        _lrn,
+        (1, 1),
+        {
+            "size": Parameter("int", None, least=1),
+            "alpha": Parameter("float", 1e-4),
+            "beta": Parameter("float", 0.75),
+            "bias": Parameter("float", 1.0),
+        },
+    ),
     "Identity": Operator(_same, (1, 1)),
 }

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from reticule.errors import MissingExtra
+from reticule.files import write_whole
 from reticule.graph.network import Network
-from reticule.graph.writing import write_whole
 
 
 def to_safetensors(network: Network, path: str | Path) -> None:

@@ -87,7 +87,8 @@ def method(name: str) -> Callable[[M], M]:
     def register(cls: M) -> M:
         if name in METHODS:
             raise RecipeError(f"two methods are called '{name}'")
-        cls.__pydantic_config__ = {"extra": "forbid"}  # a misspelt parameter is an error
+        # A misspelt parameter is an error.
+        setattr(cls, "__pydantic_config__", {"extra": "forbid"})  # noqa: B010
         METHODS[name] = cls
         return cls
 

@@ -80,7 +80,9 @@ class _File(BaseModel):
 def recipe_names() -> list[str]:
     """Names of the recipes that come with Reticule."""
     folder = files("reticule.recipes")
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    return sorted(
+        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
+    )
 
 
 def recipe_text(recipe: str | Path) -> str:

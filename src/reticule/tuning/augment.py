@@ -44,9 +44,7 @@ class Augmentation:
         return out
 
 
-def detect(
-    accuracy: Callable[[np.ndarray], float], images: np.ndarray, seed: int
-) -> Augmentation:
+def detect(accuracy: Callable[[np.ndarray], float], images: np.ndarray, seed: int) -> Augmentation:
     """The strongest augmentation that the network tolerates.
 
     ``accuracy`` maps uint8 images (n, C, H, W) to percent correct.  The smallest

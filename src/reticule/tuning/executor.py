@@ -24,7 +24,10 @@ Attributes = Mapping[str, Any]
 
 
 def execute(
-    graph: Graph, tensors: Mapping[str, Tensor], *inputs: Tensor, watch: frozenset[str] = frozenset()
+    graph: Graph,
+    tensors: Mapping[str, Tensor],
+    *inputs: Tensor,
+    watch: frozenset[str] = frozenset(),
 ) -> tuple[Tensor, ...]:
     """Outputs of the network, in order, followed by the watched values in graph order.
 

@@ -82,10 +82,12 @@ def _adjusted(packed: Packed, name: str, now: Moments, goal: Moments) -> Packed:
     packed, bias_name = _with_bias(packed, index)
     bias = packed.forms[bias_name].dense().astype(np.float64)
     bias = goal[0] + (bias - now[0]) * scale
-    return packed.with_forms({
-        node.inputs[1]: scaled,
-        bias_name: Dense(bias.astype(np.float32)),
-    })
+    return packed.with_forms(
+        {
+            node.inputs[1]: scaled,
+            bias_name: Dense(bias.astype(np.float32)),
+        }
+    )
 
 
 def _scaled(form: Form, scale: np.ndarray) -> Form | None:
@@ -94,7 +96,7 @@ def _scaled(form: Form, scale: np.ndarray) -> Form | None:
         factors = scale.reshape(-1, *[1] * (len(form.shape) - 1))
         return Dense((form.values * factors).astype(form.values.dtype))
     if isinstance(form, Sparse) and isinstance(form.values, Dense):
-        rows = np.repeat(scale, np.diff(form.indptr.astype(np.int64)))
+        rows = np.repeat(scale, form.indptr[1:] - form.indptr[:-1])
         values = (form.values.values * rows).astype(form.values.values.dtype)
         return replace(form, values=Dense(values))
     return None

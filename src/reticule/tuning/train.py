@@ -35,7 +35,8 @@ Schedule = Literal["constant", "linear", "cosine"]
 class Training:
     """Settings of one stretch of training.
 
-    ``epochs`` None means: what the network can afford.  ``distil`` is the weight a of the distillation term, ``temperature`` its T.
+    ``epochs`` None means: what the network can afford.  ``distil`` is the weight a of
+    the distillation term, ``temperature`` its T.
     ``bfloat16`` "auto" uses that arithmetic for activations where the CPU has
     instructions for it (weights and the optimiser stay in float32).
     """

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from reticule.forms import Packed
@@ -17,7 +16,7 @@ from reticule.methods.prune.twins import MaskedTwin
 from reticule.methods.select import SMALLEST, select
 from reticule.methods.tune.retrain import affordable, settled
 from reticule.tuning.train import Training, train
-from reticule.tuning.twins import Twin, twins_of
+from reticule.tuning.twins import twins_of
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -31,22 +30,23 @@ class GradualPruning:
     ``d1 + (d0 - d1) * (1 - x)^3``; masks are renewed ``updates`` times during the
     first ``ramp`` of the steps, the rest of the steps is training with a fixed mask.
 
-    ``density`` "auto" descends in levels, each ``step`` times as dense as the last,
-    starting from ``first``.  Every level is one ramp with a learning rate that falls
-    to zero, and is judged by its accuracy on the held-out images.  The last level
-    whose accuracy is good enough is kept; one level between it and the first that
-    was not is tried as well.  Good enough is
+    ``density`` "auto" descends a ladder of densities, each ``step`` times the last,
+    ``planned`` rungs for ``share`` of the epochs.  It starts at the sparsest rung that
+    costs less than ``free`` points without any training.  Every rung is one ramp with a
+    learning rate that falls to zero, and is judged by its accuracy on the held-out
+    images.  The last rung whose accuracy is good enough is kept; one density between it
+    and the first that was not good enough is tried as well.  Good enough is
 
     * with ``max_drop`` and images that the original network has never seen: at most
       so many points below the original;
     * otherwise: error at most ``error_growth`` times that of the *control*, the best
-      level so far plus ``slack`` points.  Held-out training images were in the
+      rung so far, plus ``slack`` points.  Held-out training images were in the
       original's training, it knows them by heart; a network that is trained on
       without them forgets them, compressed or not.  So the original's own accuracy
       on them says nothing, and lightly pruned networks take its place.
 
-    Source: Zhu, Gupta, "To prune, or not to prune", 2017 (the schedule); the levels
-    are ours.
+    Source: Zhu, Gupta, "To prune, or not to prune", 2017 (the schedule); the ladder
+    is ours.
     """
 
     density: Share | Literal["auto"] = "auto"
@@ -56,11 +56,11 @@ class GradualPruning:
     updates: Annotated[int, Field(ge=1)] = 10
     ramp: Share = 0.5
     share: Annotated[float, Field(gt=0)] = 0.5
-    first: Share = 0.5
-    step: Annotated[float, Field(gt=0, lt=1)] = 0.6
-    levels: Annotated[int, Field(ge=1)] = 9
-    planned: Annotated[int, Field(ge=1)] = 4  # levels that ``share`` is meant to pay for
-    error_growth: Annotated[float, Field(ge=1)] = 1.1
+    step: Annotated[float, Field(gt=0, lt=1)] = 0.7
+    rungs: Annotated[int, Field(ge=1)] = 14
+    planned: Annotated[int, Field(ge=1)] = 5
+    free: Annotated[float, Field(ge=0)] = 1.0
+    error_growth: Annotated[float, Field(ge=1)] = 1.5
     slack: Annotated[float, Field(ge=0)] = 0.1
     skip: Sequence[str] = ()
     smallest: int = SMALLEST
@@ -84,6 +84,8 @@ class GradualPruning:
     ) -> tuple[Packed, list[dict[str, float]]]:
         settings = affordable(self.training, self.share, context, packed)
         settings = replace(settings, epochs=(settings.epochs or 0.0) / self.planned)
+        ladder = [self.step**rung for rung in range(1, self.rungs + 1)]
+        first = self._free_rungs(packed, names, ladder, context)
         kept, kept_density, best = packed, 1.0, 0.0
         tried: list[dict[str, float]] = []
 
@@ -102,13 +104,26 @@ class GradualPruning:
                 kept, kept_density = level, density
             return good
 
-        for number in range(self.levels):
-            density = self.first * self.step**number
+        for density in ladder[first:]:
             if not attempt(density):
-                if number:
+                if kept is not packed:
                     attempt((kept_density * density) ** 0.5)
                 break
         return kept, tried
+
+    def _free_rungs(
+        self, packed: Packed, names: Sequence[str], ladder: Sequence[float], context: Context
+    ) -> int:
+        """The rung to start at: the last that costs next to nothing without training."""
+        least = context.data.accuracy(packed) - self.free
+        first = 0
+        for rung, density in enumerate(ladder):
+            masked = _masked(packed, names)
+            self._cut(masked, density)
+            if context.data.accuracy(settled(packed, masked)) < least:
+                break
+            first = rung
+        return first
 
     def _level(
         self,
@@ -121,8 +136,8 @@ class GradualPruning:
         number: int,
     ) -> Packed:
         """One ramp from density ``start`` to ``end`` with training."""
-        twins = _masked(packed, names)
-        every = {name: twins[name] for name in names}
+        masked = _masked(packed, names)
+        twins = {**twins_of(packed.forms), **masked}
 
         def renew(step: int, steps: int) -> None:
             period = max(1, int(steps * self.ramp) // self.updates)
@@ -130,14 +145,19 @@ class GradualPruning:
                 return
             done = min(1.0, step / (period * self.updates))
             density = end + (start - end) * (1.0 - done) ** 3
-            self._cut(every, density)
+            self._cut(masked, density)
 
         train(
-            context.data, packed.graph, twins, settings,
-            seed=context.seed + number, progress=context.progress,
-            title=f"pruning to {100 * end:.3g} %", before_step=renew,
+            context.data,
+            packed.graph,
+            twins,
+            settings,
+            seed=context.seed + number,
+            progress=context.progress,
+            title=f"pruning to {100 * end:.3g} %",
+            before_step=renew,
         )
-        self._cut(every, end)
+        self._cut(masked, end)
         return settled(packed, twins)
 
     def _cut(self, twins: Mapping[str, MaskedTwin], density: float) -> None:
@@ -154,10 +174,7 @@ class GradualPruning:
         return best - max(drop, context.max_drop or 0.0)
 
 
-def _masked(packed: Packed, names: Sequence[str]) -> dict[str, Twin]:
-    """Twins for training, all prunable tensors under a mask."""
-    twins = twins_of(packed.forms)
-    for name in names:
-        weights = packed.forms[name].dense()
-        twins[name] = MaskedTwin(weights, weights != 0)
-    return twins
+def _masked(packed: Packed, names: Sequence[str]) -> dict[str, MaskedTwin]:
+    """Twins of the prunable tensors, each under a mask."""
+    weights = {name: packed.forms[name].dense() for name in names}
+    return {name: MaskedTwin(values, values != 0) for name, values in weights.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -112,13 +112,13 @@ class _Lookup(torch.autograd.Function):
     """centroids[indices], whose gradient sums over a cluster in a fixed order."""
 
     @staticmethod
-    def forward(ctx, centroids: Tensor, indices: Tensor) -> Tensor:
+    def forward(ctx: Any, centroids: Tensor, indices: Tensor) -> Tensor:
         ctx.save_for_backward(indices)
         ctx.clusters = len(centroids)
         return centroids[indices]
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (indices,) = ctx.saved_tensors
         flat = gradient.contiguous().flatten().double()
         sums = torch.bincount(indices.flatten(), flat, ctx.clusters)

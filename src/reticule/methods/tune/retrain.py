@@ -34,8 +34,13 @@ class Retrain:
         settings = affordable(self.training, self.share, context, packed)
         twins = twins_of(packed.forms)
         train(
-            context.data, packed.graph, twins, settings,
-            seed=context.seed, progress=context.progress, title="retraining",
+            context.data,
+            packed.graph,
+            twins,
+            settings,
+            seed=context.seed,
+            progress=context.progress,
+            title="retraining",
         )
         return Outcome(settled(packed, twins), notes={"epochs": settings.epochs})
 
