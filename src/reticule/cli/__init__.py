@@ -1,0 +1,3 @@
+"""The command ``reticule``: thin commands over the public functions."""
+
+from reticule.cli.app import main as main

@@ -1,0 +1,167 @@
+"""``reticule compress``."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reticule import tables
+from reticule.cli import options
+from reticule.cli.opening import open_model, preprocessing_of
+from reticule.cli.output import note, present
+from reticule.data import Data
+from reticule.errors import RecipeError, ReticuleError
+from reticule.progress import Terminal, duration
+
+if TYPE_CHECKING:
+    from reticule.compression import Result
+
+BUDGET_NOT_MET = 1
+
+
+def compress(
+    model: options.Model,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.ret", help="To write.")],
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE.yaml", help="See 'reticule recipes'.")
+    ] = "deep-compression",
+    train: Annotated[
+        Path | None, typer.Option(metavar="DATA", help=f"To retrain on. {options.DATA}")
+    ] = None,
+    val: Annotated[
+        Path | None,
+        typer.Option(metavar="DATA", help="To decide on. [default: a tenth of --train]"),
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option(metavar="DATA", help="To report on; decides nothing.")
+    ] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(metavar="POINTS", help="Points of accuracy that may be lost.")
+    ] = None,
+    scale: options.Scale = None,
+    mean: options.Mean = "",
+    std: options.Std = "",
+    input_shape: options.InputShape = "",
+    seed: Annotated[
+        int, typer.Option(min=0, help="The same command and seed give the same file.")
+    ] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an interrupted run of this command.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write a report as well.")
+    ] = None,
+    json: options.Json = False,
+) -> int:
+    """Compress a network into a .ret file and measure the decoded file.
+
+    Exit code 1 means that the file was written, but lost more than --max-drop.
+    """
+    _check_places(output, report)
+    if max_drop is not None and not (train or val or test):
+        raise RecipeError("--max-drop needs images to measure on; give --train, --val or --test")
+    given = {name: Data(path) for name, path in _named(train, val, test) if path}
+    opened = open_model(model, input_shape, next(iter(given.values()), None))
+    prepare = preprocessing_of(scale, mean, std, opened.about.preprocessing)
+    data = {name: images.with_preprocessing(prepare) for name, images in given.items()}
+    from reticule.compression import compress as compress_network
+
+    journal = _journal(output, resume)
+    result = compress_network(
+        opened.network,
+        train=data.get("train"),
+        val=data.get("val"),
+        test=data.get("test"),
+        recipe=recipe,
+        max_drop=max_drop,
+        seed=seed,
+        preprocessing=prepare,
+        progress=Terminal(),
+        journal=journal,
+        resume=resume,
+    )
+    result.save(output)
+    if report:
+        result.report(report)
+    present(result.to_json(), lambda: summary(result, output, report), json)
+    return BUDGET_NOT_MET if result.budget_met is False else 0
+
+
+def _named(
+    train: Path | None, val: Path | None, test: Path | None
+) -> tuple[tuple[str, Path | None], ...]:
+    return ("train", train), ("val", val), ("test", test)
+
+
+def _check_places(output: Path, report: Path | None) -> None:
+    """What can be known about the files to write before hours of work."""
+    if output.suffix != ".ret":
+        raise ReticuleError(f"{output}: the output's name must end in .ret")
+    check_writable(output)
+    if report:
+        from reticule.report import check_available
+
+        check_available()
+        check_writable(report)
+
+
+def check_writable(path: Path) -> None:
+    """Raise ReticuleError if a file cannot be written there."""
+    if path.is_dir():
+        raise ReticuleError(f"{path}: is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise ReticuleError(f"{path}: the folder {path.parent} does not exist; make it first")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as problem:
+        raise ReticuleError(f"{path}: cannot be written ({problem.strerror})") from None
+
+
+def _journal(output: Path, resume: bool) -> Path:
+    """The journal's folder; says what becomes of one that is there."""
+    journal = output.with_name(f"{output.name}.journal")
+    if journal.is_dir() and not resume:
+        note(f"{journal}: an interrupted run is discarded; --resume would have continued it")
+    if resume and not journal.is_dir():
+        note(f"{journal}: no interrupted run is there, starting from the beginning")
+    return journal
+
+
+def summary(result: Result, output: Path, report: Path | None) -> None:
+    """The result for people."""
+    rows = [
+        (s.name, tables.percent(s.accuracy), f"{s.nonzero:,}", duration(s.seconds))
+        for s in result.stages
+    ]
+    tables.show(("stage", "held-out images", "weights", "time"), rows)
+    tables.show(
+        ("", "before", "after", ""),
+        [
+            ("weights", tables.size(result.bytes_original), tables.size(result.bytes_weights),
+             tables.ratio(result.ratio)),
+            ("file", tables.size(result.bytes_original), tables.size(result.bytes_file),
+             tables.ratio(result.ratio_file)),
+            *_accuracy_row(result),
+        ],
+    )  # fmt: skip
+    print(f"{output}: {result.bytes_file:,} bytes")
+    if report:
+        print(f"{report}: the report, for a browser")
+    if result.budget_met is False:
+        print(
+            f"budget not met: {result.drop_points:.2f} points lost, "
+            f"at most {result.max_drop:g} allowed"
+        )
+
+
+def _accuracy_row(result: Result) -> list[tuple[str, str, str, str]]:
+    if result.drop_points is None:
+        return []
+    where = {"test": "test images", "val": "held-out images"}[result.measured_on or "val"]
+    change = f"{-result.drop_points:+.2f} points"
+    before, after = (tables.percent(a) for a in (result.accuracy_before, result.accuracy_after))
+    return [(f"accuracy on {where}", before, after, change)]

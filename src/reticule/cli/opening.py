@@ -1,0 +1,140 @@
+"""What the user names on the command line, opened: a network in any of its three shapes."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reticule.codec import About, load
+from reticule.data import Data, Preprocessing
+from reticule.errors import DataError, MissingExtra, ModelError
+from reticule.forms import Packed
+from reticule.graph import Network
+
+if TYPE_CHECKING:
+    from reticule.codec.container import Loaded
+
+KINDS = "give an .onnx file, a .ret file, or file.py:function"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A network, and what its file knows about it if that is a ``.ret`` file."""
+
+    packed: Packed
+    stored: Loaded | None = None
+    path: Path | None = None
+
+    @property
+    def about(self) -> About:
+        return self.stored.about if self.stored else About()
+
+    @property
+    def network(self) -> Network:
+        """All weights restored."""
+        return self.packed.network()
+
+
+def open_model(text: str, input_shape: str = "", data: Data | None = None) -> Opened:
+    """Open MODEL; ModelError says what is wrong with it.
+
+    ``input_shape`` ("C,H,W") is needed where an ONNX file leaves it open, and by a
+    Python function that returns no example input; for that, ``data`` will do as well.
+    """
+    shape = _shape(input_shape)
+    path = Path(text)
+    if path.suffix == ".ret":
+        stored = load(path)
+        return Opened(stored.packed, stored, path)
+    if path.suffix == ".onnx":
+        from reticule.graph.onnx_in import from_onnx
+
+        return Opened(Packed.of(from_onnx(path, shape)), path=path)
+    file, colon, function = text.rpartition(":")
+    if colon and file.endswith(".py"):
+        return Opened(Packed.of(_from_python(Path(file), function, shape, data)))
+    if not path.exists():
+        raise ModelError(f"{text}: no such file; {KINDS}")
+    raise ModelError(f"{text}: not a kind of network that can be read; {KINDS}")
+
+
+def _shape(text: str) -> tuple[int, ...] | None:
+    if not text:
+        return None
+    try:
+        shape = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise ModelError(f"--input-shape {text}: give sizes without the batch, such as 3,32,32")
+    return shape
+
+
+def _from_python(
+    path: Path, function: str, shape: tuple[int, ...] | None, data: Data | None
+) -> Network:
+    where = f"{path}:{function}"
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise MissingExtra("reading PyTorch modules", "torch", "compress") from None
+    from reticule.graph.torch_in import from_torch
+
+    made = _called(path, function)
+    module, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(module, torch.nn.Module):
+        raise ModelError(f"{where}: returns a {type(module).__name__}, not a torch.nn.Module")
+    if example is None:
+        shape = shape or (data.shape if data else None)
+        if shape is None:
+            raise ModelError(
+                f"{where}: the input shape is not known; pass --input-shape C,H,W, "
+                "or return (module, example_input)"
+            )
+        example = torch.zeros(1, *shape)
+    return from_torch(module, example)
+
+
+def _called(path: Path, function: str) -> Any:
+    """What the user's function returns.  It is their code, and may raise anything."""
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; {KINDS}")
+    name = f"_reticule_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # the suffix is .py
+    code = sys.modules[name] = importlib.util.module_from_spec(spec)
+    folder = str(path.parent.resolve())
+    sys.path.insert(0, folder)  # its neighbours can be imported
+    try:
+        spec.loader.exec_module(code)
+        maker = getattr(code, function, None)
+        made = maker() if maker else None
+    except (Exception, SystemExit) as problem:
+        raise ModelError(f"{path}: {type(problem).__name__}: {problem}") from problem
+    finally:
+        sys.path.remove(folder)
+    if maker is None:
+        raise ModelError(f"{path}: has no function '{function}'; {KINDS}")
+    return made
+
+
+def preprocessing_of(
+    scale: float | None, mean: str, std: str, stored: Preprocessing | None = None
+) -> Preprocessing:
+    """What the flags say; where they say nothing, what is stored, else pixel/255."""
+    known = stored or Preprocessing()
+    return Preprocessing(
+        known.scale if scale is None else scale,
+        _numbers("--mean", mean) or known.mean,
+        _numbers("--std", std) or known.std,
+    )
+
+
+def _numbers(flag: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise DataError(f"{flag} {text}: give numbers with commas between them") from None

@@ -1,0 +1,30 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="An .onnx or .ret file, or file.py:function.")
+]
+Ret = Annotated[Path, typer.Argument(metavar="FILE.ret", help="A compressed network.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Scale = Annotated[
+    float | None,
+    typer.Option(help="Input = (pixel/scale - mean)/std.  [default: as stored, else 255]"),
+]
+Mean = Annotated[
+    str,
+    typer.Option(metavar="a,b,c", help="One for all channels or one each. [as stored, else 0]"),
+]
+Std = Annotated[
+    str,
+    typer.Option(metavar="a,b,c", help="One for all channels or one each. [as stored, else 1]"),
+]
+InputShape = Annotated[
+    str, typer.Option(metavar="C,H,W", help="Where the model leaves its input shape open.")
+]
+DATA = "A parquet file, a folder with one sub-folder per class, an .npz, or an idx file pair."

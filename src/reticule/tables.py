@@ -1,0 +1,82 @@
+"""Tables and figures as text, for a terminal or a pipe.
+
+>>> size(950), size(21_300), size(4_600_000)
+('950 B', '21.3 kB', '4.6 MB')
+>>> percent(97.304), percent(None), ratio(51.26)
+('97.30 %', '-', '51.3x')
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+
+def show(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    title: str = "",
+    file: TextIO | None = None,
+) -> None:
+    """Print a table: the first column is text, the others are figures, aligned to the right.
+
+    On a terminal the table has rules and fits its width; elsewhere it is plain and as wide
+    as it needs to be.  A column whose name starts with "<" is aligned to the left.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(file=file, highlight=False)
+    plain = not console.is_terminal
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=None if plain else box.SIMPLE_HEAD,
+        pad_edge=not plain,
+        padding=(0, 2, 0, 0) if plain else (0, 1),
+    )
+    for number, name in enumerate(columns):
+        left = number == 0 or name.startswith("<")
+        table.add_column(
+            _literal(name.removeprefix("<")),
+            justify="left" if left else "right",
+            overflow="fold",
+            no_wrap=not left,
+        )
+    for row in rows:
+        table.add_row(*(_literal(cell) for cell in row))
+    console.print(table)
+
+
+def _literal(text: str) -> Text:
+    """Text that is shown as it is: brackets in names are no markup."""
+    from rich.text import Text
+
+    return Text(text)
+
+
+def size(count: float) -> str:
+    """Bytes for people, in powers of 1000."""
+    for unit, power in (("MB", 1e6), ("kB", 1e3)):
+        if count >= power:
+            return (
+                f"{count / power:.3g} {unit}"
+                if count < 1000 * power
+                else f"{count / power:,.0f} {unit}"
+            )
+    return f"{count:.0f} B"
+
+
+def percent(value: float | None) -> str:
+    """An accuracy with two digits, "-" where there is none."""
+    return "-" if value is None else f"{value:.2f} %"
+
+
+def ratio(value: float) -> str:
+    """How many times smaller."""
+    return f"{value:.3g}x" if value < 1000 else f"{value:,.0f}x"
