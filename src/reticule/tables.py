@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from rich.text import Text
 
+_UNLIMITED = 10_000  # columns of what is no terminal
+
 
 def show(
     columns: Sequence[str],
@@ -32,6 +34,8 @@ def show(
 
     console = Console(file=file, highlight=False)
     plain = not console.is_terminal
+    if plain:
+        console.width = _UNLIMITED
     table = Table(
         title=title or None,
         title_justify="left",
@@ -50,7 +54,9 @@ def show(
         )
     for row in rows:
         table.add_row(*(_literal(cell) for cell in row))
-    console.print(table)
+    with console.capture() as captured:  # rich would end the process if nobody reads
+        console.print(table)
+    print(captured.get(), end="", file=file)
 
 
 def _literal(text: str) -> Text:

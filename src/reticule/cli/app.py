@@ -67,6 +67,8 @@ def _exit_code(arguments: list[str]) -> int:
     command = typer.main.get_command(app)
     try:
         code = command.main(args=arguments, prog_name="reticule", standalone_mode=False)
+        if code == INTERRUPTED:  # what typer makes of an interrupt
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else DONE
     except ReticuleError as problem:
         return _fail(str(problem), problem.exit_code)

@@ -52,17 +52,16 @@ def levels(records: Sequence[StageRecord]) -> Figure | None:
     tried = [
         level
         for record in records
-        for level in record.notes.get("levels") or ()
+        for level in record.notes.get("tried") or ()
         if isinstance(level, dict) and {"density", "accuracy"} <= set(level)
     ]
-    if not tried:
+    if len(tried) < 2:
         return None
     traces: list[Figure] = []
-    for name, good, colour, symbol in (
-        ("good enough", True, "--accent", "circle"),
-        ("too much lost", False, "--bad", "x"),
+    for name, chosen, colour, symbol in (
+        ("kept", tried[-1:], "--accent", "circle"),
+        ("tried before", tried[:-1], "--bad", "x"),
     ):
-        chosen = [level for level in tried if bool(level.get("good", True)) is good]
         traces.append(
             {
                 "type": "scatter",
