@@ -19,7 +19,7 @@ from reticule.tuning.executor import execute
 EVALUATION_BATCH = 256
 AFFORDABLE = 1.8e13  # multiply-accumulates of forward passes: about 15 minutes on two cores
 OVERHEAD = 1_000_000  # multiply-accumulates that an image costs whatever the network
-MOST_EPOCHS = 30.0
+MOST_EPOCHS = 20.0
 DETECTION_IMAGES = 2000
 
 
@@ -41,7 +41,7 @@ class Problem:
                 "retraining on labelled images needs exactly one"
             )
         tensors = constant_tensors(original)
-        sample = held_out.subset(np.arange(min(len(held_out), DETECTION_IMAGES)))
+        sample = evenly(held_out, DETECTION_IMAGES)
         images, labels = sample.images(np.arange(len(sample))), sample.labels
 
         def accuracy(changed: np.ndarray) -> float:
@@ -60,9 +60,17 @@ class Problem:
         cost = (sum(graph.macs().values()) + OVERHEAD) * max(len(self.train), 1)
         return min(MOST_EPOCHS, AFFORDABLE / cost)
 
-    def accuracy(self, packed: Packed) -> float:
-        """Percent correct (top-1) on the held-out images."""
-        return accuracy(packed.graph, constant_tensors(packed.network()), self.held_out)
+    def accuracy(self, packed: Packed, most: int | None = None) -> float:
+        """Percent correct (top-1) on the held-out images, or on ``most`` of them."""
+        data = self.held_out if most is None else evenly(self.held_out, most)
+        return accuracy(packed.graph, constant_tensors(packed.network()), data)
+
+
+def evenly(data: Data, most: int) -> Data:
+    """At most so many images, evenly spaced: folders come sorted by class."""
+    if len(data) <= most:
+        return data
+    return data.subset(np.linspace(0, len(data) - 1, most).round().astype(np.int64))
 
 
 def constant_tensors(network: Network) -> dict[str, Tensor]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Annotated, ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,33 +21,32 @@ from reticule.tuning.twins import twins_of
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
+BISECTIONS = 9
+BISECTION_IMAGES = 2000
+
 
 @method("gradual-pruning")
 @dataclass(frozen=True)
 class GradualPruning:
     """Prune while training, along the cubic schedule of Zhu and Gupta.
 
-    From density d0 to d1 the density after the share x of a ramp is
-    ``d1 + (d0 - d1) * (1 - x)^3``; masks are renewed ``updates`` times during the
+    On the way to the density d the density after the share x of the ramp is
+    ``d + (1 - d) * (1 - x)^3``; masks are renewed ``updates`` times during the
     first ``ramp`` of the steps, the rest of the steps is training with a fixed mask.
 
-    ``density`` "auto" descends a ladder of densities, each ``step`` times the last,
-    ``planned`` rungs for ``share`` of the epochs.  It starts at the sparsest rung that
-    costs less than ``free`` points without any training.  Every rung is one ramp with a
-    learning rate that falls to zero, and is judged by its accuracy on the held-out
-    images.  The last rung whose accuracy is good enough is kept; one density between it
-    and the first that was not good enough is tried as well.  Good enough is
+    ``density`` "auto" measures how much can go for nothing and goes on from there.
+    The *free* density f is the smallest at which a cut without any training costs at
+    most ``free`` points on the held-out images; retraining then wins back about half
+    as much again on a logarithmic scale, so the target is ``f ** reach``.  (A cut
+    network is compared with the original on images of the original's training, which
+    it knows by heart; without training in between, so does the cut one.)
 
-    * with ``max_drop`` and images that the original network has never seen: at most
-      so many points below the original;
-    * otherwise: error at most ``error_growth`` times that of the *control*, the best
-      rung so far, plus ``slack`` points.  Held-out training images were in the
-      original's training, it knows them by heart; a network that is trained on
-      without them forgets them, compressed or not.  So the original's own accuracy
-      on them says nothing, and lightly pruned networks take its place.
+    With ``max_drop`` and images that the original has never seen, the outcome is held
+    to it: as long as more is lost, ramp and training are repeated from the start with
+    a density nearer to 1, ``attempts`` times in all.
 
-    Source: Zhu, Gupta, "To prune, or not to prune", 2017 (the schedule); the ladder
-    is ours.
+    Source: Zhu, Gupta, "To prune, or not to prune", 2017 (the schedule); the
+    automatic density is ours.
     """
 
     density: Share | Literal["auto"] = "auto"
@@ -56,12 +56,9 @@ class GradualPruning:
     updates: Annotated[int, Field(ge=1)] = 10
     ramp: Share = 0.5
     share: Annotated[float, Field(gt=0)] = 0.5
-    step: Annotated[float, Field(gt=0, lt=1)] = 0.7
-    rungs: Annotated[int, Field(ge=1)] = 14
-    planned: Annotated[int, Field(ge=1)] = 5
-    free: Annotated[float, Field(ge=0)] = 1.0
-    error_growth: Annotated[float, Field(ge=1)] = 1.5
-    slack: Annotated[float, Field(ge=0)] = 0.1
+    free: Annotated[float, Field(ge=0)] = 1.5
+    reach: Annotated[float, Field(ge=1)] = 1.65
+    attempts: Annotated[int, Field(ge=1)] = 3
     skip: Sequence[str] = ()
     smallest: int = SMALLEST
     training: Training = field(default_factory=lambda: Training(learning_rate=1e-3))
@@ -70,72 +67,50 @@ class GradualPruning:
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
         names, skipped = select(packed, skip=self.skip, smallest=self.smallest, accept=prunable)
-        if self.density == "auto":
-            packed, tried = self._descend(packed, names, context)
-        else:
-            settings = affordable(self.training, self.share, context, packed)
-            packed = self._level(packed, names, 1.0, self.density, settings, context, 0)
-            tried = []
-        masks = {name: packed.forms[name].dense() != 0 for name in names}
-        return Outcome(packed, skipped, {"density": density_of(masks), "levels": tried})
-
-    def _descend(
-        self, packed: Packed, names: Sequence[str], context: Context
-    ) -> tuple[Packed, list[dict[str, float]]]:
-        settings = affordable(self.training, self.share, context, packed)
-        settings = replace(settings, epochs=(settings.epochs or 0.0) / self.planned)
-        ladder = [self.step**rung for rung in range(1, self.rungs + 1)]
-        first = self._free_rungs(packed, names, ladder, context)
-        kept, kept_density, best = packed, 1.0, 0.0
-        tried: list[dict[str, float]] = []
-
-        def attempt(density: float) -> bool:
-            nonlocal kept, kept_density, best
-            level = self._level(kept, names, kept_density, density, settings, context, len(tried))
-            accuracy = context.data.accuracy(level)
-            best = max(best, accuracy)
-            good = accuracy >= self._least(best, context)
-            tried.append({"density": density, "accuracy": accuracy, "good": good})
+        notes: dict[str, Any] = {}
+        target = self.density
+        if target == "auto":
+            free = self._free_density(packed, names, context)
+            target = free**self.reach
+            notes["free_density"] = free
             context.progress.say(
-                f"  density {100 * density:.3g} %: {accuracy:.2f} % on held-out images"
-                f"{'' if good else ', too much lost'}"
+                f"  a cut to {100 * free:.3g} % costs at most {self.free:g} points; "
+                f"pruning to {100 * target:.3g} %"
             )
-            if good:
-                kept, kept_density = level, density
-            return good
-
-        for density in ladder[first:]:
-            if not attempt(density):
-                if kept is not packed:
-                    attempt((kept_density * density) ** 0.5)
+        tried: list[dict[str, float]] = []
+        for attempt in range(self.attempts):
+            pruned = self._ramp(packed, names, target, context, attempt)
+            accuracy = context.data.accuracy(pruned)
+            tried.append({"density": target, "accuracy": accuracy})
+            if self.density != "auto" or not _too_much(accuracy, context):
                 break
-        return kept, tried
+            target = target**0.7
+        masks = {name: pruned.forms[name].dense() != 0 for name in names}
+        return Outcome(pruned, skipped, {**notes, "density": density_of(masks), "tried": tried})
 
-    def _free_rungs(
-        self, packed: Packed, names: Sequence[str], ladder: Sequence[float], context: Context
-    ) -> int:
-        """The rung to start at: the last that costs next to nothing without training."""
-        least = context.data.accuracy(packed) - self.free
-        first = 0
-        for rung, density in enumerate(ladder):
+    def _free_density(self, packed: Packed, names: Sequence[str], context: Context) -> float:
+        """The smallest density that a cut alone reaches for ``free`` points, by bisection."""
+
+        def accuracy(candidate: Packed) -> float:
+            return context.data.accuracy(candidate, most=BISECTION_IMAGES)
+
+        least = accuracy(packed) - self.free
+        low, high = math.log(max(self.floor, 1e-4)), 0.0
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
             masked = _masked(packed, names)
-            self._cut(masked, density)
-            if context.data.accuracy(settled(packed, masked)) < least:
-                break
-            first = rung
-        return first
+            self._cut(masked, math.exp(middle))
+            if accuracy(settled(packed, masked)) >= least:
+                high = middle
+            else:
+                low = middle
+        return math.exp(high)
 
-    def _level(
-        self,
-        packed: Packed,
-        names: Sequence[str],
-        start: float,
-        end: float,
-        settings: Training,
-        context: Context,
-        number: int,
+    def _ramp(
+        self, packed: Packed, names: Sequence[str], target: float, context: Context, attempt: int
     ) -> Packed:
-        """One ramp from density ``start`` to ``end`` with training."""
+        """The network pruned to a density, with training along the schedule."""
+        settings = affordable(self.training, self.share, context, packed)
         masked = _masked(packed, names)
         twins = {**twins_of(packed.forms), **masked}
 
@@ -143,21 +118,20 @@ class GradualPruning:
             period = max(1, int(steps * self.ramp) // self.updates)
             if step % period or step > period * self.updates:
                 return
-            done = min(1.0, step / (period * self.updates))
-            density = end + (start - end) * (1.0 - done) ** 3
-            self._cut(masked, density)
+            left = (1.0 - step / (period * self.updates)) ** 3
+            self._cut(masked, target + (1.0 - target) * left)
 
         train(
             context.data,
             packed.graph,
             twins,
             settings,
-            seed=context.seed + number,
+            seed=context.seed + attempt,
             progress=context.progress,
-            title=f"pruning to {100 * end:.3g} %",
+            title=f"pruning to {100 * target:.3g} %",
             before_step=renew,
         )
-        self._cut(masked, end)
+        self._cut(masked, target)
         return settled(packed, twins)
 
     def _cut(self, twins: Mapping[str, MaskedTwin], density: float) -> None:
@@ -166,15 +140,15 @@ class GradualPruning:
         for name, twin in twins.items():
             twin.mask = masks[name]
 
-    def _least(self, best: float, context: Context) -> float:
-        """The accuracy that a level must reach."""
-        if context.max_drop is not None and context.unseen:
-            return context.original_accuracy - context.max_drop
-        drop = (self.error_growth - 1.0) * (100.0 - best) + self.slack
-        return best - max(drop, context.max_drop or 0.0)
-
 
 def _masked(packed: Packed, names: Sequence[str]) -> dict[str, MaskedTwin]:
     """Twins of the prunable tensors, each under a mask."""
     weights = {name: packed.forms[name].dense() for name in names}
     return {name: MaskedTwin(values, values != 0) for name, values in weights.items()}
+
+
+def _too_much(accuracy: float, context: Context) -> bool:
+    """Whether more was lost than the user allows, as far as that can be known."""
+    if context.max_drop is None or not context.unseen:
+        return False
+    return accuracy < context.original_accuracy - context.max_drop

@@ -12,6 +12,7 @@ from pydantic import Field
 from reticule.forms import Packed
 from reticule.methods.base import Context, Outcome, method
 from reticule.tuning.moments import match_moments
+from reticule.tuning.problem import evenly
 from reticule.tuning.train import Training, train
 from reticule.tuning.twins import Twin, twins_of
 
@@ -58,10 +59,8 @@ class MatchMoments:
     needs_data: ClassVar[bool] = True
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
-        data = context.data.train
-        matched = match_moments(
-            packed, context.original, data.batch(np.arange(min(self.images, len(data))))
-        )
+        data = evenly(context.data.train, self.images)
+        matched = match_moments(packed, context.original, data.batch(np.arange(len(data))))
         before, after = context.data.accuracy(packed), context.data.accuracy(matched)
         kept = after > before
         return Outcome(matched if kept else packed, notes={"kept": kept, "gain": after - before})
