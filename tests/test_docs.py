@@ -34,6 +34,7 @@ from reticule.graph import Graph, Network, Node
 from reticule.graph.onnx_out import to_onnx
 from reticule.methods import METHODS
 from reticule.recipes import load_recipe, recipe_names
+from reticule.tuning.problem import MOST_EPOCHS
 from reticule.tuning.train import Training
 
 ROOT = Path(__file__).parents[1]
@@ -230,7 +231,9 @@ def test_every_method_has_its_page(name):
 
 
 def test_every_setting_of_the_training_is_explained():
-    check_settings(Training, rows(DOCS / "methods/retrain.md"), "docs/methods/retrain.md")
+    page = DOCS / "methods/retrain.md"
+    check_settings(Training, rows(page), named(page))
+    assert f"can afford: {MOST_EPOCHS:g}, or" in " ".join(text_of(page).split())
 
 
 def test_every_recipe_is_listed():
