@@ -141,6 +141,7 @@ def compress(
     seed: int = 0,
     preprocessing: Preprocessing | None = None,
     progress: Progress | None = None,
+    output: str | os.PathLike[str] | None = None,
     journal: str | os.PathLike[str] | None = None,
     resume: bool = False,
 ) -> Result:
@@ -149,6 +150,7 @@ def compress(
     ``train`` is what the network is retrained on.  ``val`` serves for choices (default:
     a seeded, stratified tenth of ``train``), ``test`` only for the two figures of the
     report.  ``max_drop`` is the number of points of accuracy that may be lost.
+    ``output`` is a file to save the result to, before the journal is removed.
     ``journal`` names a folder for checkpoints; with ``resume``, stages that an earlier,
     interrupted run has finished are taken from it.
 
@@ -177,6 +179,8 @@ def compress(
         bytes_original=4 * network.parameters,
     )
     result = _measured(original, packed, about, run, stages, time.monotonic() - start)
+    if output is not None:
+        result.save(output)
     if steps is not None:
         steps.remove()
     return replace(result, seconds=time.monotonic() - start)

@@ -80,10 +80,10 @@ def compress(
         seed=seed,
         preprocessing=prepare,
         progress=Terminal(),
+        output=output,
         journal=journal,
         resume=resume,
     )
-    result.save(output)
     if report:
         result.report(report)
     present(result.to_json(), lambda: summary(result, output, report), json)

@@ -219,4 +219,5 @@ def _range(values: Sequence[float | None]) -> list[float]:
     known = [value for value in values if value is not None]
     low, high = min(known), max(known)
     margin = max(0.5, 0.1 * (high - low))
-    return [low - margin, min(high + margin, 100.0 + margin / 2)]
+    top = min(high + margin, 100.0)
+    return [low - margin, top + 0.03 * (top - low + margin)]  # room for a marker at 100 %
