@@ -1,7 +1,7 @@
 """Tables and figures as text, for a terminal or a pipe.
 
 >>> size(950), size(21_300), size(4_600_000)
-('950 B', '21.3 kB', '4.6 MB')
+('950 B', '21.3 kB', '4.60 MB')
 >>> percent(97.304), percent(None), ratio(51.26)
 ('97.30 %', '-', '51.3x')
 """
@@ -70,12 +70,13 @@ def size(count: float) -> str:
     """Bytes for people, in powers of 1000."""
     for unit, power in (("MB", 1e6), ("kB", 1e3)):
         if count >= power:
-            return (
-                f"{count / power:.3g} {unit}"
-                if count < 1000 * power
-                else f"{count / power:,.0f} {unit}"
-            )
+            return f"{_three_digits(count / power)} {unit}"
     return f"{count:.0f} B"
+
+
+def _three_digits(value: float) -> str:
+    decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:,.{decimals}f}"
 
 
 def percent(value: float | None) -> str:
@@ -85,4 +86,4 @@ def percent(value: float | None) -> str:
 
 def ratio(value: float) -> str:
     """How many times smaller."""
-    return f"{value:.3g}x" if value < 1000 else f"{value:,.0f}x"
+    return f"{_three_digits(value)}x"

@@ -39,7 +39,10 @@ def export(
     check_writable(output)
     with tempfile.TemporaryDirectory(prefix=".reticule-", dir=output.parent) as folder:
         unchecked = Path(folder) / output.name
-        difference, check = writers[output.suffix](file, unchecked)
+        try:
+            difference, check = writers[output.suffix](file, unchecked)
+        except ReticuleError as problem:  # in the words of who gave the name
+            raise ReticuleError(str(problem).replace(str(unchecked), str(output))) from None
         if difference:
             note(f"reticule: {output}: not written, it failed the check: {difference}")
             return FAILED

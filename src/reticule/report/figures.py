@@ -115,7 +115,7 @@ def where_the_bytes_are(layers: Sequence[Layer], around: int) -> Figure | None:
                 "textposition": "inside",
                 "insidetextanchor": "middle",
                 "textangle": 0,
-                "constraintext": "none",
+                "constraintext": "inside",
                 "cliponaxis": True,
                 "marker": {
                     "color": "--rest" if last else f"--c{number % PALETTE}",
