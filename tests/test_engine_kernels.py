@@ -14,7 +14,8 @@ from reticule.engine.kernels import KERNELS, WEIGHTED
 from reticule.errors import ModelError
 from reticule.forms import Dense, Packed
 from reticule.graph import Graph, Node
-from reticule.graph.operators import OPERATORS, window
+from reticule.graph.operators import OPERATORS
+from reticule.graph.shapes import window
 
 # What each operator is compared on: attributes, shapes of inputs (batch first), shapes of
 # tensors, and the same in PyTorch, given torch, torch.nn.functional and all of the inputs.

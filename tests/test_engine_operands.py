@@ -13,7 +13,7 @@ from reticule.engine.kernels import linear
 from reticule.engine.operands import BLOCK_BYTES, FormOperand, operand_of
 from reticule.forms import Codebook, Dense, Form, Packed, Sparse
 from reticule.graph import Graph, Node
-from reticule.graph.operators import window
+from reticule.graph.shapes import window
 
 
 @dataclass(frozen=True, eq=False)

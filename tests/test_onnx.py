@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_models import Maker, run, run_in_batches
 
-from reticule.errors import ModelError, UnsupportedOperator
+from reticule.errors import ModelError, ReticuleError, UnsupportedOperator
 from reticule.graph import Network
 from reticule.graph.onnx_in import from_onnx
 from reticule.graph.onnx_out import OPSETS, to_model, to_onnx
@@ -848,10 +848,10 @@ def test_safetensors(tmp_path: Path) -> None:
 @pytest.mark.parametrize("write", [to_onnx, to_safetensors])
 def test_nothing_is_left_where_writing_fails(write, tmp_path: Path) -> None:
     network = from_onnx(on_image("Relu"))
-    with pytest.raises(ModelError, match="missing"):
+    with pytest.raises(ReticuleError, match="missing"):
         write(network, tmp_path / "missing" / "out")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ModelError, match="folder"):
+    with pytest.raises(ReticuleError, match="folder"):
         write(network, tmp_path / "folder")
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
 

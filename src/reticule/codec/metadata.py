@@ -15,7 +15,8 @@ from reticule.codec.limits import Limits, size_within
 from reticule.errors import Fault, FormatError, ModelError
 from reticule.forms.base import Shape
 from reticule.graph import Graph, Node
-from reticule.graph.operators import OPERATORS, Attribute, Parameter
+from reticule.graph.operators import OPERATORS, Parameter
+from reticule.graph.shapes import Attribute
 
 _FIELDS = ("inputs", "outputs", "nodes", "tensors", "about")
 _INFINITE = {"inf": float("inf"), "-inf": float("-inf")}

@@ -23,7 +23,8 @@ from reticule.engine.kernels.common import Kernel
 from reticule.engine.operands import Operand
 from reticule.errors import ModelError
 from reticule.graph import Graph, Node
-from reticule.graph.operators import OPERATORS, Shape, axis_of
+from reticule.graph.operators import OPERATORS
+from reticule.graph.shapes import Shape, axis_of
 
 VALUE_BYTES = 2 << 30
 """No value of a graph may be larger than this for one image."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reticule.graph.aten_layers import Rule
-from reticule.graph.operators import Attribute
+from reticule.graph.shapes import Attribute
 from reticule.graph.torch_builder import Call, Value
 
 

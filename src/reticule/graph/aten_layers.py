@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from reticule.graph.operators import Attribute, Shape
+from reticule.graph.shapes import Attribute, Shape
 from reticule.graph.torch_builder import Call, Constant, Value
 
 Rule = Callable[[Call], Value]

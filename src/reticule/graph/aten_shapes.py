@@ -6,7 +6,7 @@ from typing import Any
 
 from reticule.graph.aten_elementwise import ARITHMETIC
 from reticule.graph.aten_layers import Rule
-from reticule.graph.operators import Attribute
+from reticule.graph.shapes import Attribute
 from reticule.graph.torch_builder import Call, Constant, Value, operator_name
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reticule.graph.network import Network, Node
-from reticule.graph.operators import Shape
+from reticule.graph.shapes import Shape
 from reticule.graph.trimming import trimmed
 
 

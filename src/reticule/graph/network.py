@@ -27,7 +27,8 @@ from math import prod
 import numpy as np
 
 from reticule.errors import ModelError
-from reticule.graph.operators import OPERATORS, Attribute, Shape
+from reticule.graph.operators import OPERATORS
+from reticule.graph.shapes import Attribute, Shape
 
 
 @dataclass(frozen=True)

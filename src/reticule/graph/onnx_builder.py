@@ -16,7 +16,8 @@ import numpy as np
 from reticule.graph.network import Node
 from reticule.graph.onnx_constants import PROBES, Known
 from reticule.graph.onnx_file import Operation
-from reticule.graph.operators import OPERATORS, Attribute, Shape, broadcast
+from reticule.graph.operators import OPERATORS
+from reticule.graph.shapes import Attribute, Shape, broadcast
 
 Shapes = tuple[Shape, ...]
 """One shape per probed batch size."""

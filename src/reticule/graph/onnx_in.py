@@ -39,7 +39,7 @@ from reticule.graph.onnx_file import (
 from reticule.graph.onnx_finish import finish
 from reticule.graph.onnx_layout import MOVING
 from reticule.graph.onnx_rules import COMPUTING
-from reticule.graph.operators import Shape
+from reticule.graph.shapes import Shape
 
 if TYPE_CHECKING:
     import onnx

@@ -14,7 +14,7 @@ from reticule.graph.onnx_builder import Builder, Rule
 from reticule.graph.onnx_constants import PROBES, Known
 from reticule.graph.onnx_file import Operation
 from reticule.graph.onnx_select import SELECTING
-from reticule.graph.operators import Shape, axis_of, broadcast
+from reticule.graph.shapes import Shape, axis_of, broadcast
 
 _ELEMENTWISE = {"Add", "Sub", "Mul", "Div", "Sum"}
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from reticule.graph.network import Node
-from reticule.graph.operators import Attribute, Shape
+from reticule.graph.shapes import Attribute, Shape
 
 Found = tuple[str, dict[str, Attribute]]
 

@@ -17,7 +17,8 @@ import numpy as np
 from reticule.errors import MissingExtra, ModelError
 from reticule.files import write_whole
 from reticule.graph.network import Network, Node
-from reticule.graph.operators import OPERATORS, Shape
+from reticule.graph.operators import OPERATORS
+from reticule.graph.shapes import Shape
 
 if TYPE_CHECKING:
     import onnx

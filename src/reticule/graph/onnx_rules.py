@@ -17,7 +17,7 @@ from reticule.graph.onnx_builder import Builder, Rule
 from reticule.graph.onnx_file import Operation
 from reticule.graph.onnx_lrn import normalisation
 from reticule.graph.onnx_windows import WINDOWS
-from reticule.graph.operators import Attribute, axis_of
+from reticule.graph.shapes import Attribute, axis_of
 
 _PLAIN = {
     "Relu": (),

@@ -10,7 +10,7 @@ import numpy as np
 from reticule.graph.onnx_builder import LIMIT, Builder, Rule, Shapes
 from reticule.graph.onnx_constants import PROBES
 from reticule.graph.onnx_file import Operation
-from reticule.graph.operators import Attribute, axis_of
+from reticule.graph.shapes import Attribute, axis_of
 
 
 def _concat(b: Builder, node: Operation) -> None:

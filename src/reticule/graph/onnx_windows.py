@@ -9,7 +9,7 @@ from math import prod
 
 from reticule.graph.onnx_builder import Builder, Rule
 from reticule.graph.onnx_file import Operation
-from reticule.graph.operators import Attribute
+from reticule.graph.shapes import Attribute
 
 FLAT = "only two-dimensional images are supported; use the 2-D layer with a height of 1"
 

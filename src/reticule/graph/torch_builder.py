@@ -10,7 +10,7 @@ import numpy as np
 
 from reticule.errors import ModelError, UnsupportedOperator
 from reticule.graph.network import Node
-from reticule.graph.operators import Attribute, Shape
+from reticule.graph.shapes import Attribute, Shape
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from reticule.graph.aten_layers import LAYERS
 from reticule.graph.aten_lrn import find_lrn
 from reticule.graph.aten_shapes import SHAPES, getitem
 from reticule.graph.network import Graph, Network, Node
-from reticule.graph.operators import Shape
+from reticule.graph.shapes import Shape
 from reticule.graph.torch_builder import (
     Builder,
     Call,

@@ -16,8 +16,8 @@ from reticule.methods.base import Context, Outcome, method
 class HalfPrecision:
     """Keep every tensor that is still dense in float16 instead of float32.
 
-    A tensor with values outside of float16's range, or with values so small that
-    they would lose more than 1 % of their size, is left as it is.
+    A tensor with values outside of float16's range, or so small that rounding would
+    change one by more than 1 % of the largest, is left as it is.
     """
 
     needs_data: ClassVar[bool] = False

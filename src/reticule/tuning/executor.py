@@ -18,7 +18,7 @@ from torch import Tensor
 
 from reticule.errors import ModelError
 from reticule.graph import Graph
-from reticule.graph.operators import axis_of, slices
+from reticule.graph.shapes import axis_of, slices
 
 Attributes = Mapping[str, Any]
 

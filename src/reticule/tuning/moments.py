@@ -80,12 +80,14 @@ def _adjusted(packed: Packed, name: str, now: Moments, goal: Moments) -> Packed:
     if scaled is None:
         scaled, scale = form, np.ones_like(scale)
     packed, bias_name = _with_bias(packed, index)
-    bias = packed.forms[bias_name].dense().astype(np.float64)
+    old = packed.forms[bias_name]
+    dtype = old.values.dtype if isinstance(old, Dense) else np.dtype(np.float32)
+    bias = old.dense().astype(np.float64)
     bias = goal[0] + (bias - now[0]) * scale
     return packed.with_forms(
         {
             node.inputs[1]: scaled,
-            bias_name: Dense(bias.astype(np.float32)),
+            bias_name: Dense(bias.astype(dtype)),
         }
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from reticule.graph.operators import window
+from reticule.graph.shapes import window
 
 Attributes = Mapping[str, Any]
 Kernel = Callable[[Sequence[Any], Attributes, int], np.ndarray]

@@ -10,7 +10,7 @@ import numpy as np
 
 from reticule.engine.kernels.common import Attributes, Kernel
 from reticule.errors import ModelError
-from reticule.graph.operators import reshaped, slices
+from reticule.graph.shapes import reshaped, slices
 
 
 def concat(inputs: Sequence[Any], attributes: Attributes, threads: int) -> np.ndarray:
