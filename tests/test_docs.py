@@ -233,7 +233,7 @@ def test_every_method_has_its_page(name):
 def test_every_setting_of_the_training_is_explained():
     page = DOCS / "methods/retrain.md"
     check_settings(Training, rows(page), named(page))
-    assert f"can afford: {MOST_EPOCHS:g}, or" in " ".join(text_of(page).split())
+    assert f"can afford: {MOST_EPOCHS:g} (more" in " ".join(text_of(page).split())
 
 
 def test_every_recipe_is_listed():

@@ -200,13 +200,13 @@ def test_gradual_pruning_reaches_its_density_and_keeps_the_accuracy(density: flo
     problem = small_problem(100)
     trained = (
         Retrain(training=Training(epochs=6, learning_rate=0.01, batch=16, distil=0.0))
-        .apply(Packed.of(problem.original), Context(problem.original, problem))
+        .apply(Packed.of(problem.original), Context(problem.original, problem=problem))
         .packed
     )
     problem = replace(problem, original=trained.network())
     quick = Training(epochs=6, learning_rate=0.005, batch=16)
     method = GradualPruning(density=density, floor=0.0, smallest=30, training=quick)  # type: ignore[arg-type]
-    outcome = method.apply(trained, Context(problem.original, problem))
+    outcome = method.apply(trained, Context(problem.original, problem=problem))
     reached = outcome.notes["density"]
     assert isinstance(reached, float)
     if density == "auto":
@@ -223,13 +223,15 @@ def test_pruning_goes_back_where_an_unseen_budget_is_broken() -> None:
     problem = small_problem(100)
     trained = (
         Retrain(training=Training(epochs=6, learning_rate=0.01, batch=16, distil=0.0))
-        .apply(Packed.of(problem.original), Context(problem.original, problem))
+        .apply(Packed.of(problem.original), Context(problem.original, problem=problem))
         .packed
     )
     problem = replace(problem, original=trained.network())
     still = Training(epochs=0.1, learning_rate=0.0, batch=16)
     method = GradualPruning(free=60.0, reach=2.0, smallest=30, training=still)
-    outcome = method.apply(trained, Context(problem.original, problem, max_drop=0.0, unseen=True))
+    outcome = method.apply(
+        trained, Context(problem.original, problem=problem, max_drop=0.0, unseen=True)
+    )
     densities = [attempt["density"] for attempt in outcome.notes["tried"]]  # type: ignore[union-attr]
     assert len(densities) > 1 and densities == sorted(densities)
 
@@ -237,7 +239,7 @@ def test_pruning_goes_back_where_an_unseen_budget_is_broken() -> None:
 def test_moments_are_kept_only_if_they_help() -> None:
     problem = small_problem()
     packed = Packed.of(problem.original)
-    outcome = MatchMoments(images=16).apply(packed, Context(problem.original, problem))
+    outcome = MatchMoments(images=16).apply(packed, Context(problem.original, problem=problem))
     before, after = problem.accuracy(packed), problem.accuracy(outcome.packed)
     assert after >= before
     assert outcome.notes["kept"] == (after > before)

@@ -258,7 +258,11 @@ class _Run:
         if self.sets.train is not None and self.sets.held_out is not None:
             problem = Problem.of(self.network, self.sets.train, self.sets.held_out, self.seed)
         context = Context(
-            self.network, problem, self.max_drop, self.sets.unseen, progress=self.progress
+            self.network,
+            problem=problem,
+            max_drop=self.max_drop,
+            unseen=self.sets.unseen,
+            progress=self.progress,
         )
         records = [self._record("original", packed, context, time.monotonic(), {}, {})]
         for number, stage in enumerate(self.recipe.stages):
@@ -275,6 +279,8 @@ class _Run:
                 )
                 if journal:
                     journal.add(number, packed, asdict(record))
+            if stage.method.settles:
+                context = replace(context, reference=packed.network())
             records.append(record)
         return packed, records
 

@@ -11,6 +11,7 @@ to a packed network:
 ... class KeepAsIs:
 ...     '''Changes nothing.'''
 ...     needs_data = False
+...     settles = False
 ...     def apply(self, packed, context):
 ...         return Outcome(packed)
 """
@@ -42,6 +43,8 @@ class Outcome:
 class Context:
     """What a method may use besides the network itself.
 
+    ``original`` is the network that was given; ``reference`` what it was after the
+    last stage that settled it (None: none has), which later stages should preserve.
     ``problem`` is None where no training data was given.  ``max_drop`` is the
     number of points that the user is ready to lose (None: as few as possible).
     ``unseen`` says that the held-out images are new to the original network, so
@@ -49,6 +52,7 @@ class Context:
     """
 
     original: Network
+    reference: Network | None = None
     problem: Problem | None = None
     max_drop: float | None = None
     unseen: bool = False
@@ -71,7 +75,8 @@ class Context:
 class Method(Protocol):
     """The interface of a method."""
 
-    needs_data: ClassVar[bool]
+    needs_data: ClassVar[bool]  # cannot do without labelled images
+    settles: ClassVar[bool]  # what it makes is what later stages should preserve
 
     def apply(self, packed: Packed, context: Context) -> Outcome: ...
 

@@ -23,6 +23,7 @@ class FoldBatchNorm:
     """
 
     needs_data: ClassVar[bool] = False
+    settles: ClassVar[bool] = True
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
         if not all(isinstance(form, Dense) for form in packed.forms.values()):

@@ -21,6 +21,7 @@ class HalfPrecision:
     """
 
     needs_data: ClassVar[bool] = False
+    settles: ClassVar[bool] = False
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
         forms, skipped = {}, {}

@@ -2,7 +2,7 @@
 
 Compression shifts the statistics of what a layer puts out.  Layer by layer, in
 execution order, mean and variance of every channel of the compressed network are
-brought to those of the original network on the same images (not to statistics of
+brought to those of a reference network on the same images (not to statistics of
 the data: a network's stored batch-norm statistics need not be those of its own
 activations).  For a channel with moments (m, s) that should be (m', s'):
 
@@ -31,14 +31,14 @@ LARGEST_SCALE = 2.0  # a dead channel must not be blown up
 Moments = tuple[np.ndarray, np.ndarray]
 
 
-def match_moments(packed: Packed, original: Network, images: np.ndarray) -> Packed:
+def match_moments(packed: Packed, reference: Network, images: np.ndarray) -> Packed:
     """The network with biases (and, where possible, weights) adjusted channel by channel.
 
     ``images`` are preprocessed, (n, C, H, W); a few hundred unlabelled ones suffice.
-    The layers of ``packed`` must carry the same node names as those of ``original``.
+    The layers of ``packed`` must carry the same node names as those of ``reference``.
     """
     batch = as_input(images)
-    goals = _moments(original.graph, constant_tensors(original), batch, _layers(original.graph))
+    goals = _moments(reference.graph, constant_tensors(reference), batch, _layers(reference.graph))
     for name in [n for n in _layers(packed.graph) if n in goals]:
         tensors = constant_tensors(packed.network())
         now = _moments(packed.graph, tensors, batch, [name])[name]

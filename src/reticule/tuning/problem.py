@@ -20,6 +20,7 @@ EVALUATION_BATCH = 256
 AFFORDABLE = 1.8e13  # multiply-accumulates of forward passes: about 15 minutes on two cores
 OVERHEAD = 1_000_000  # multiply-accumulates that an image costs whatever the network
 MOST_EPOCHS = 20.0
+MOST_IMAGES = 400_000  # that training may always see, so that small sets get enough steps
 DETECTION_IMAGES = 2000
 
 
@@ -58,12 +59,12 @@ class Problem:
         same file on a slow machine.
         """
         cost = (sum(graph.macs().values()) + OVERHEAD) * max(len(self.train), 1)
-        return min(MOST_EPOCHS, AFFORDABLE / cost)
+        most = max(MOST_EPOCHS, MOST_IMAGES / max(len(self.train), 1))
+        return min(most, AFFORDABLE / cost)
 
-    def accuracy(self, packed: Packed, most: int | None = None) -> float:
-        """Percent correct (top-1) on the held-out images, or on ``most`` of them."""
-        data = self.held_out if most is None else evenly(self.held_out, most)
-        return accuracy(packed.graph, constant_tensors(packed.network()), data)
+    def accuracy(self, packed: Packed) -> float:
+        """Percent correct (top-1) on the held-out images."""
+        return accuracy(packed.graph, constant_tensors(packed.network()), self.held_out)
 
 
 def evenly(data: Data, most: int) -> Data:

@@ -16,6 +16,7 @@ from reticule.methods.prune.threshold import density_of, prunable
 from reticule.methods.prune.twins import MaskedTwin
 from reticule.methods.select import SMALLEST, select
 from reticule.methods.tune.retrain import affordable, settled
+from reticule.tuning.problem import accuracy, constant_tensors, evenly
 from reticule.tuning.train import Training, train
 from reticule.tuning.twins import twins_of
 
@@ -36,10 +37,9 @@ class GradualPruning:
 
     ``density`` "auto" measures how much can go for nothing and goes on from there.
     The *free* density f is the smallest at which a cut without any training costs at
-    most ``free`` points on the held-out images; retraining then wins back about half
-    as much again on a logarithmic scale, so the target is ``f ** reach``.  (A cut
-    network is compared with the original on images of the original's training, which
-    it knows by heart; without training in between, so does the cut one.)
+    most ``free`` points on training images (nothing has been trained yet, so these
+    are as good as any); retraining then wins back more than half as much again on a
+    logarithmic scale, so the target is ``f ** reach``.
 
     With ``max_drop`` and images that the original has never seen, the outcome is held
     to it: as long as more is lost, ramp and training are repeated from the start with
@@ -64,6 +64,7 @@ class GradualPruning:
     training: Training = field(default_factory=lambda: Training(learning_rate=1e-3))
 
     needs_data: ClassVar[bool] = True
+    settles: ClassVar[bool] = True
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
         names, skipped = select(packed, skip=self.skip, smallest=self.smallest, accept=prunable)
@@ -80,9 +81,9 @@ class GradualPruning:
         tried: list[dict[str, float]] = []
         for attempt in range(self.attempts):
             pruned = self._ramp(packed, names, target, context, attempt)
-            accuracy = context.data.accuracy(pruned)
-            tried.append({"density": target, "accuracy": accuracy})
-            if self.density != "auto" or not _too_much(accuracy, context):
+            reached = context.data.accuracy(pruned)
+            tried.append({"density": target, "accuracy": reached})
+            if self.density != "auto" or not _too_much(reached, context):
                 break
             target = target**0.7
         masks = {name: pruned.forms[name].dense() != 0 for name in names}
@@ -91,16 +92,18 @@ class GradualPruning:
     def _free_density(self, packed: Packed, names: Sequence[str], context: Context) -> float:
         """The smallest density that a cut alone reaches for ``free`` points, by bisection."""
 
-        def accuracy(candidate: Packed) -> float:
-            return context.data.accuracy(candidate, most=BISECTION_IMAGES)
+        sample = evenly(context.data.train, BISECTION_IMAGES)
 
-        least = accuracy(packed) - self.free
+        def accurate(candidate: Packed) -> float:
+            return accuracy(candidate.graph, constant_tensors(candidate.network()), sample)
+
+        least = accurate(packed) - self.free
         low, high = math.log(max(self.floor, 1e-4)), 0.0
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
             masked = _masked(packed, names)
             self._cut(masked, math.exp(middle))
-            if accuracy(settled(packed, masked)) >= least:
+            if accurate(settled(packed, masked)) >= least:
                 high = middle
             else:
                 low = middle
@@ -147,8 +150,8 @@ def _masked(packed: Packed, names: Sequence[str]) -> dict[str, MaskedTwin]:
     return {name: MaskedTwin(values, values != 0) for name, values in weights.items()}
 
 
-def _too_much(accuracy: float, context: Context) -> bool:
+def _too_much(reached: float, context: Context) -> bool:
     """Whether more was lost than the user allows, as far as that can be known."""
     if context.max_drop is None or not context.unseen:
         return False
-    return accuracy < context.original_accuracy - context.max_drop
+    return reached < context.original_accuracy - context.max_drop

@@ -47,6 +47,7 @@ class ThresholdPruning:
     smallest: int = SMALLEST
 
     needs_data: ClassVar[bool] = False
+    settles: ClassVar[bool] = False
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
         names, skipped = select(packed, skip=self.skip, smallest=self.smallest, accept=prunable)

@@ -39,11 +39,12 @@ class WeightSharing:
     linear_bits: Bits = 4
     init: Start = "linear"
     iterations: Annotated[int, Field(ge=0)] = 100
-    table_share: Annotated[float, Field(gt=0)] = 0.25
+    table_share: Annotated[float, Field(gt=0)] = 1.0
     skip: Sequence[str] = ()
     smallest: int = SMALLEST
 
     needs_data: ClassVar[bool] = False
+    settles: ClassVar[bool] = False
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
         names, skipped = select(packed, skip=self.skip, smallest=self.smallest, accept=prunable)

@@ -30,6 +30,7 @@ class Retrain:
     training: Training = field(default_factory=lambda: Training(learning_rate=1e-3))
 
     needs_data: ClassVar[bool] = True
+    settles: ClassVar[bool] = True
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
         settings = affordable(self.training, self.share, context, packed)
@@ -49,18 +50,24 @@ class Retrain:
 @method("match-moments")
 @dataclass(frozen=True)
 class MatchMoments:
-    """Bring each channel's mean and spread back to the original's; kept only if it helps.
+    """Bring each channel's mean and spread back to what they were; kept only if it helps.
 
-    See :mod:`reticule.tuning.moments`.  Uses ``images`` training images.
+    What they were before the stages since the last training: a network that was
+    retrained has found new statistics of its own, the original's would only disturb
+    it.  Without training before, the original's.  See :mod:`reticule.tuning.moments`.
+    Uses ``images`` training images.
     """
 
     images: Annotated[int, Field(ge=1)] = 512
 
     needs_data: ClassVar[bool] = True
+    settles: ClassVar[bool] = False
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
         data = evenly(context.data.train, self.images)
-        matched = match_moments(packed, context.original, data.batch(np.arange(len(data))))
+        matched = match_moments(
+            packed, context.reference or context.original, data.batch(np.arange(len(data)))
+        )
         before, after = context.data.accuracy(packed), context.data.accuracy(matched)
         kept = after > before
         return Outcome(matched if kept else packed, notes={"kept": kept, "gain": after - before})
