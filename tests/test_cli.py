@@ -164,7 +164,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(
 def test_a_budget_that_is_not_met_is_exit_code_1(
     run: Run, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from reticule.compression import Result
+    from reticule.result import Result
 
     monkeypatch.setattr(Result, "drop_points", 2.5)
     output = tmp_path / "a.ret"

@@ -12,9 +12,10 @@ pytest.importorskip("torch")
 from test_tuning import small_problem
 
 import reticule
-from reticule.compression import Result, compress
+from reticule.compression import compress
 from reticule.errors import DataError, ModelError, RecipeError, ReticuleError
 from reticule.graph import Network
+from reticule.result import Result
 
 RECIPE = """\
 name: quick

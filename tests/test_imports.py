@@ -40,6 +40,7 @@ FLOORS = (
     {"tuning", "evaluation"},
     {"methods"},
     {"recipes"},
+    {"result"},
     {"compression"},
     {"report"},
     {"__init__"},
@@ -50,7 +51,7 @@ FLOORS = (
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 
 # A method of a public class that hands itself to the floor above, when it is called.
-UPWARD = {("compression", "report")}
+UPWARD = {("result", "report")}
 
 # Imported where they are used, and not installed with the base package.
 OPTIONAL = {

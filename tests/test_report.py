@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import tiny_files
 
-from reticule.compression import Result, StageRecord, compress
+from reticule.compression import compress
 from reticule.data import Data
 from reticule.errors import MissingExtra, ReticuleError
 from reticule.graph import Graph, Network, Node
 from reticule.report import render, write_report
+from reticule.result import Result, StageRecord
 
 HOSTILE = '</script><img src=x onerror="alert(1)">&%{x}'
 

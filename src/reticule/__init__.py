@@ -16,7 +16,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reticule.compression import Result as Result
     from reticule.compression import compress as compress
     from reticule.data import Data as Data
     from reticule.data import Preprocessing as Preprocessing
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from reticule.graph.onnx_in import from_onnx as from_onnx
     from reticule.graph.onnx_out import to_onnx as to_onnx
     from reticule.graph.torch_in import from_torch as from_torch
+    from reticule.result import Result as Result
 
     load = Model.load
 
@@ -37,7 +37,7 @@ _HOMES = {
     "Model": "reticule.engine",
     "Network": "reticule.graph",
     "Preprocessing": "reticule.data",
-    "Result": "reticule.compression",
+    "Result": "reticule.result",
     "ReticuleError": "reticule.errors",
     "compress": "reticule.compression",
     "evaluate": "reticule.evaluation",

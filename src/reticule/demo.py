@@ -20,7 +20,7 @@ import numpy as np
 
 from reticule import tables
 from reticule.codec import About, save
-from reticule.compression import Result, compress
+from reticule.compression import compress
 from reticule.data import Data
 from reticule.engine import Model
 from reticule.errors import MissingExtra, ReticuleError
@@ -29,6 +29,7 @@ from reticule.forms import Packed
 from reticule.graph import Network
 from reticule.progress import Progress, Silent
 from reticule.recipes import Recipe, load_recipe
+from reticule.result import Result
 
 if TYPE_CHECKING:
     import torch

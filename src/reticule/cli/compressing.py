@@ -17,7 +17,7 @@ from reticule.errors import RecipeError, ReticuleError
 from reticule.progress import Terminal, duration
 
 if TYPE_CHECKING:
-    from reticule.compression import Result
+    from reticule.result import Result
 
 BUDGET_NOT_MET = 1
 

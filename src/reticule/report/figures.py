@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from reticule.compression import StageRecord
 from reticule.forms import Form, matrix_shape
 from reticule.layers import Layer
+from reticule.result import StageRecord
 
 Figure = dict[str, Any]
 

@@ -11,12 +11,12 @@ from typing import Any
 import yaml
 
 from reticule import tables
-from reticule.compression import Result, StageRecord
 from reticule.errors import MissingExtra
 from reticule.files import write_whole
 from reticule.layers import Layer, layers_of
 from reticule.progress import duration
 from reticule.report import figures
+from reticule.result import Result, StageRecord
 
 _SHOWN_LAYERS = 4  # as maps and histograms
 _SHOWN_NOTES = 200  # characters

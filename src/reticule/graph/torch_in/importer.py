@@ -15,13 +15,13 @@ import operator
 from typing import TYPE_CHECKING, Any
 
 from reticule.errors import MissingExtra, ModelError, UnsupportedOperator
-from reticule.graph.aten_elementwise import ELEMENTWISE
-from reticule.graph.aten_layers import LAYERS
-from reticule.graph.aten_lrn import find_lrn
-from reticule.graph.aten_shapes import SHAPES, getitem
 from reticule.graph.network import Graph, Network, Node
 from reticule.graph.shapes import Shape
-from reticule.graph.torch_builder import (
+from reticule.graph.torch_in.aten_elementwise import ELEMENTWISE
+from reticule.graph.torch_in.aten_layers import LAYERS
+from reticule.graph.torch_in.aten_lrn import find_lrn
+from reticule.graph.torch_in.aten_shapes import SHAPES, getitem
+from reticule.graph.torch_in.builder import (
     Builder,
     Call,
     Constant,
@@ -30,7 +30,7 @@ from reticule.graph.torch_builder import (
     same_shapes,
     unique,
 )
-from reticule.graph.torch_export import exported
+from reticule.graph.torch_in.export import exported
 from reticule.graph.trimming import trimmed
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """How each ONNX operator that moves, drops or renames values becomes nodes of the network.
 
-The rules follow the conventions of :mod:`reticule.graph.onnx_rules`.
+The rules follow the conventions of :mod:`reticule.graph.onnx_in.rules`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from math import prod
 
 import numpy as np
 
-from reticule.graph.onnx_builder import Builder, Rule
-from reticule.graph.onnx_constants import PROBES, Known
-from reticule.graph.onnx_file import Operation
-from reticule.graph.onnx_select import SELECTING
+from reticule.graph.onnx_in.builder import Builder, Rule
+from reticule.graph.onnx_in.constants import PROBES, Known
+from reticule.graph.onnx_in.file import Operation
+from reticule.graph.onnx_in.select import SELECTING
 from reticule.graph.shapes import Shape, axis_of, broadcast
 
 _ELEMENTWISE = {"Add", "Sub", "Mul", "Div", "Sum"}
@@ -196,4 +196,4 @@ MOVING: dict[str, Rule] = {
     "Transpose": _transpose,
     "Expand": _expand,
 }
-"""The rules of this module and of :mod:`reticule.graph.onnx_select`, by operator."""
+"""The rules of this module and of :mod:`reticule.graph.onnx_in.select`, by operator."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from reticule.graph.aten_layers import Rule
 from reticule.graph.shapes import Attribute
-from reticule.graph.torch_builder import Call, Value
+from reticule.graph.torch_in.aten_layers import Rule
+from reticule.graph.torch_in.builder import Call, Value
 
 
 def simple(op: str, **arguments: str) -> Rule:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reticule.graph.onnx_file import Operation, _line
+from reticule.graph.onnx_in.file import Operation, _line
 
 PROBES = (7, 11)
 """The two batch sizes; primes, so that they are mistaken for no other dimension."""

@@ -1,6 +1,6 @@
 """ATen operators with weights, and pools, as the network's operators.
 
-Every function takes a :class:`~reticule.graph.torch_builder.Call` and returns what its
+Every function takes a :class:`~reticule.graph.torch_in.builder.Call` and returns what its
 operation stands for, usually the name of a value.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from reticule.graph.shapes import Attribute, Shape
-from reticule.graph.torch_builder import Call, Constant, Value
+from reticule.graph.torch_in.builder import Call, Constant, Value
 
 Rule = Callable[[Call], Value]
 

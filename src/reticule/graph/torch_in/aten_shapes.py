@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from reticule.graph.aten_elementwise import ARITHMETIC
-from reticule.graph.aten_layers import Rule
 from reticule.graph.shapes import Attribute
-from reticule.graph.torch_builder import Call, Constant, Value, operator_name
+from reticule.graph.torch_in.aten_elementwise import ARITHMETIC
+from reticule.graph.torch_in.aten_layers import Rule
+from reticule.graph.torch_in.builder import Call, Constant, Value, operator_name
 
 
 def nothing(call: Call) -> Value:

@@ -1,7 +1,7 @@
 """The network under construction while an ONNX file is read.
 
 A name of the file stands for one of three things: a value that is already known
-(:class:`~reticule.graph.onnx_constants.Known`), a value of the network, or another
+(:class:`~reticule.graph.onnx_in.constants.Known`), a value of the network, or another
 name of either (operators such as Dropout vanish).  Shapes of the network's values
 are kept for every probed batch size.
 """
@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from reticule.graph.network import Node
-from reticule.graph.onnx_constants import PROBES, Known
-from reticule.graph.onnx_file import Operation
+from reticule.graph.onnx_in.constants import PROBES, Known
+from reticule.graph.onnx_in.file import Operation
 from reticule.graph.operators import OPERATORS
 from reticule.graph.shapes import Attribute, Shape, broadcast
 

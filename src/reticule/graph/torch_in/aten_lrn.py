@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reticule.graph.torch_builder import operator_name
+from reticule.graph.torch_in.builder import operator_name
 
 # From the division's second argument back to the square of the input.
 _CHAIN = ("pow", "add", "mul", "view", "squeeze", "avg_pool3d", "pad", "view", "mul")

@@ -3,7 +3,7 @@
 A rule takes the builder and the operation, and emits nodes.  It may raise
 ValueError, IndexError, KeyError or TypeError where the operation is malformed: the
 importer turns these into one line that names the node.  Operators that only move
-values are in :mod:`reticule.graph.onnx_layout` and :mod:`reticule.graph.onnx_select`.
+values are in :mod:`reticule.graph.onnx_in.layout` and :mod:`reticule.graph.onnx_in.select`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from math import prod
 
 import numpy as np
 
-from reticule.graph.onnx_builder import Builder, Rule
-from reticule.graph.onnx_file import Operation
-from reticule.graph.onnx_lrn import normalisation
-from reticule.graph.onnx_windows import WINDOWS
+from reticule.graph.onnx_in.builder import Builder, Rule
+from reticule.graph.onnx_in.file import Operation
+from reticule.graph.onnx_in.lrn import normalisation
+from reticule.graph.onnx_in.windows import WINDOWS
 from reticule.graph.shapes import Attribute, axis_of
 
 _PLAIN = {
@@ -245,4 +245,4 @@ COMPUTING: dict[str, Rule] = {
     "Swish": _swish,
     "Pow": _pow,
 }
-"""The rules of this module and of :mod:`reticule.graph.onnx_windows`, by operator."""
+"""The rules of this module and of :mod:`reticule.graph.onnx_in.windows`, by operator."""

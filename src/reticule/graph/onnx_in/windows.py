@@ -1,14 +1,14 @@
 """How sliding windows of ONNX become nodes of the network: convolutions and pools.
 
-The rules follow the conventions of :mod:`reticule.graph.onnx_rules`.
+The rules follow the conventions of :mod:`reticule.graph.onnx_in.rules`.
 """
 
 from __future__ import annotations
 
 from math import prod
 
-from reticule.graph.onnx_builder import Builder, Rule
-from reticule.graph.onnx_file import Operation
+from reticule.graph.onnx_in.builder import Builder, Rule
+from reticule.graph.onnx_in.file import Operation
 from reticule.graph.shapes import Attribute
 
 FLAT = "only two-dimensional images are supported; use the 2-D layer with a height of 1"

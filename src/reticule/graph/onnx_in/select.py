@@ -1,15 +1,15 @@
 """How ONNX operators that join, part and pad values become nodes of the network.
 
-The rules follow the conventions of :mod:`reticule.graph.onnx_rules`.
+The rules follow the conventions of :mod:`reticule.graph.onnx_in.rules`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from reticule.graph.onnx_builder import LIMIT, Builder, Rule, Shapes
-from reticule.graph.onnx_constants import PROBES
-from reticule.graph.onnx_file import Operation
+from reticule.graph.onnx_in.builder import LIMIT, Builder, Rule, Shapes
+from reticule.graph.onnx_in.constants import PROBES
+from reticule.graph.onnx_in.file import Operation
 from reticule.graph.shapes import Attribute, axis_of
 
 

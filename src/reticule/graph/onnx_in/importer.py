@@ -27,18 +27,18 @@ import numpy as np
 
 from reticule.errors import ModelError, UnsupportedOperator
 from reticule.graph.network import Network
-from reticule.graph.onnx_builder import Builder, Rule
-from reticule.graph.onnx_constants import FOLDABLE, PROBES, Known, computed, constant
-from reticule.graph.onnx_file import (
+from reticule.graph.onnx_in.builder import Builder, Rule
+from reticule.graph.onnx_in.constants import FOLDABLE, PROBES, Known, computed, constant
+from reticule.graph.onnx_in.file import (
     Operation,
     array_of,
     operation,
     read_model,
     standard_opset,
 )
-from reticule.graph.onnx_finish import finish
-from reticule.graph.onnx_layout import MOVING
-from reticule.graph.onnx_rules import COMPUTING
+from reticule.graph.onnx_in.finish import finish
+from reticule.graph.onnx_in.layout import MOVING
+from reticule.graph.onnx_in.rules import COMPUTING
 from reticule.graph.shapes import Shape
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from reticule.errors import ModelError
 from reticule.graph.network import Graph, Network, Node
-from reticule.graph.onnx_builder import Builder, unique
-from reticule.graph.onnx_constants import PROBES
+from reticule.graph.onnx_in.builder import Builder, unique
+from reticule.graph.onnx_in.constants import PROBES
 from reticule.graph.shapes import Shape
 from reticule.graph.trimming import trimmed
 

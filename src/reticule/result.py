@@ -1,0 +1,106 @@
+"""What a compression run gives back: the file's bytes and everything that was measured."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from reticule.codec import About
+from reticule.files import write_whole
+from reticule.forms import Packed
+from reticule.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One stage of a run; ``accuracy`` is that on the held-out images afterwards, in percent."""
+
+    name: str
+    accuracy: float | None
+    seconds: float
+    nonzero: int
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A compressed network, the bytes of its file, and everything that was measured.
+
+    Accuracies are in percent (top-1); ``accuracy_before`` and ``accuracy_after`` are
+    measured on the test images, else on the held-out ones (``measured_on`` says which).
+    """
+
+    blob: bytes
+    packed: Packed
+    about: About
+    recipe: Recipe
+    seed: int
+    stages: tuple[StageRecord, ...]
+    bytes_original: int
+    bytes_weights: int
+    accuracy_before: float | None
+    accuracy_after: float | None
+    measured_on: str | None
+    max_drop: float | None
+    seconds: float
+    tensor_bytes: Mapping[str, int]
+
+    @property
+    def bytes_file(self) -> int:
+        return len(self.blob)
+
+    @property
+    def ratio(self) -> float:
+        """Bytes of the original's weights over bytes of the weight section."""
+        return self.bytes_original / max(self.bytes_weights, 1)
+
+    @property
+    def ratio_file(self) -> float:
+        """Bytes of the original's weights over bytes of the whole file."""
+        return self.bytes_original / self.bytes_file
+
+    @property
+    def drop_points(self) -> float | None:
+        """Points of accuracy lost."""
+        if self.accuracy_before is None or self.accuracy_after is None:
+            return None
+        return self.accuracy_before - self.accuracy_after
+
+    @property
+    def budget_met(self) -> bool | None:
+        """Whether ``max_drop`` was kept; None without a budget."""
+        if self.max_drop is None or self.drop_points is None:
+            return None
+        return self.drop_points <= self.max_drop + 1e-9
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the ``.ret`` file (a temporary one first, then renamed)."""
+        write_whole(path, self.blob)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write a self-contained HTML report."""
+        from reticule.report import write_report
+
+        write_report(self, path)
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures as plain data, as ``compress --json`` prints them."""
+        return {
+            "recipe": self.recipe.name,
+            "seed": self.seed,
+            "bytes_file": self.bytes_file,
+            "bytes_weights": self.bytes_weights,
+            "bytes_original": self.bytes_original,
+            "ratio": round(self.ratio, 3),
+            "ratio_file": round(self.ratio_file, 3),
+            "accuracy_before": self.accuracy_before,
+            "accuracy_after": self.accuracy_after,
+            "measured_on": self.measured_on,
+            "drop_points": None if self.drop_points is None else round(self.drop_points, 4),
+            "budget_met": self.budget_met,
+            "seconds": round(self.seconds, 1),
+            "stages": [asdict(stage) for stage in self.stages],
+        }
