@@ -225,7 +225,7 @@ def test_gradual_pruning_reaches_its_density_and_keeps_the_accuracy() -> None:
 
 def test_the_automatic_density_goes_beyond_what_a_cut_allows() -> None:
     problem = trained_problem(100)
-    outcome = gradual(problem, reach=1.5)
+    outcome = gradual(problem, conv_reach=1.5, linear_reach=1.5)
     free, tried = outcome.notes["free_density"], outcome.notes["tried"]
     assert tried[0]["density"] == pytest.approx(free**1.5)  # type: ignore[index, operator]
     tensors = problem.original.tensors
@@ -242,7 +242,9 @@ def test_pruning_goes_back_where_an_unseen_budget_is_broken() -> None:
     problem = trained_problem(100)
     trained = Packed.of(problem.original)
     still = Training(epochs=0.1, learning_rate=0.0, batch=16)
-    method = GradualPruning(free=60.0, reach=2.0, smallest=30, training=still)
+    method = GradualPruning(
+        free=60.0, conv_reach=2.0, linear_reach=2.0, smallest=30, training=still
+    )
     outcome = method.apply(
         trained, Context(problem.original, problem=problem, max_drop=0.0, unseen=True)
     )

@@ -19,7 +19,7 @@ from reticule.tuning.executor import execute
 EVALUATION_BATCH = 256
 AFFORDABLE = 1.8e13  # multiply-accumulates of forward passes: about 15 minutes on two cores
 OVERHEAD = 1_000_000  # multiply-accumulates that an image costs whatever the network
-MOST_EPOCHS = 20.0
+MOST_EPOCHS = 24.0
 MOST_IMAGES = 400_000  # that training may always see, so that small sets get enough steps
 DETECTION_IMAGES = 2000
 

@@ -28,6 +28,7 @@ from reticule.tuning.executor import execute
 from reticule.tuning.problem import Problem, as_input, constant_tensors
 from reticule.tuning.twins import Twin
 
+DEFAULT_RATE = 3e-4
 Schedule = Literal["constant", "linear", "cosine"]
 
 
@@ -35,7 +36,8 @@ Schedule = Literal["constant", "linear", "cosine"]
 class Training:
     """Settings of one stretch of training.
 
-    ``epochs`` None means: what the network can afford.  ``distil`` is the weight a of
+    ``epochs`` None means: what the network can afford; ``learning_rate`` None: by how
+    many weights are left (see the ``retrain`` method).  ``distil`` is the weight a of
     the distillation term, ``temperature`` its T.
     ``bfloat16`` "auto" uses that arithmetic for activations where the CPU has
     instructions for it (weights and the optimiser stay in float32).
@@ -44,10 +46,10 @@ class Training:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     epochs: float | None = None
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None
     batch: int = 128
     schedule: Schedule = "linear"
-    distil: float = 0.5
+    distil: float = 0.25
     temperature: float = 2.0
     clip: float = 1.0
     bfloat16: Literal["auto", "on", "off"] = "auto"
@@ -106,13 +108,14 @@ def optimiser_for(twins: Mapping[str, Twin]) -> torch.optim.Optimizer:
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, settings: Training, done: float) -> None:
+    rate = DEFAULT_RATE if settings.learning_rate is None else settings.learning_rate
     factor = {
         "constant": 1.0,
         "linear": 1.0 - done,
         "cosine": 0.5 * (1.0 + math.cos(math.pi * done)),
     }[settings.schedule]
     for group in optimiser.param_groups:
-        group["lr"] = settings.learning_rate * factor * group.get("scale", 1.0)
+        group["lr"] = rate * factor
 
 
 def _batches(problem: Problem, size: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

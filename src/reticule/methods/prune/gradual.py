@@ -15,7 +15,7 @@ from reticule.methods.prune.scores import Scope, Score, masks_at
 from reticule.methods.prune.threshold import density_of, prunable
 from reticule.methods.prune.twins import MaskedTwin
 from reticule.methods.select import SMALLEST, select
-from reticule.methods.tune.retrain import affordable, settled
+from reticule.methods.tune.retrain import resolved, settled
 from reticule.tuning.problem import accuracy, constant_tensors, evenly
 from reticule.tuning.train import Training, train
 from reticule.tuning.twins import twins_of
@@ -38,8 +38,10 @@ class GradualPruning:
     ``density`` "auto" measures how much can go for nothing and goes on from there.
     The *free* density f is the smallest at which a cut without any training costs at
     most ``free`` points on training images (nothing has been trained yet, so these
-    are as good as any); retraining then wins back more than half as much again on a
-    logarithmic scale, so the target is ``f ** reach``.
+    are as good as any); retraining then wins back about half as much again on a
+    logarithmic scale, more in fully connected layers than in convolutions.  So the
+    target is ``f ** reach``, with ``conv_reach`` and ``linear_reach`` weighted by the
+    number of weights of either kind.
 
     With ``max_drop`` and images that the original has never seen, the outcome is held
     to it: as long as more is lost, ramp and training are repeated from the start with
@@ -57,11 +59,12 @@ class GradualPruning:
     ramp: Share = 0.5
     share: Annotated[float, Field(gt=0)] = 0.5
     free: Annotated[float, Field(ge=0)] = 1.5
-    reach: Annotated[float, Field(ge=1)] = 1.65
+    conv_reach: Annotated[float, Field(ge=1)] = 1.45
+    linear_reach: Annotated[float, Field(ge=1)] = 1.75
     attempts: Annotated[int, Field(ge=1)] = 3
     skip: Sequence[str] = ()
     smallest: int = SMALLEST
-    training: Training = field(default_factory=lambda: Training(learning_rate=1e-3))
+    training: Training = field(default_factory=Training)
 
     needs_data: ClassVar[bool] = True
     settles: ClassVar[bool] = True
@@ -72,7 +75,7 @@ class GradualPruning:
         target = self.density
         if target == "auto":
             free = self._free_density(packed, names, context)
-            target = free**self.reach
+            target = free ** self._reach(packed, names)
             notes["free_density"] = free
             context.progress.say(
                 f"  a cut to {100 * free:.3g} % costs at most {self.free:g} points; "
@@ -88,6 +91,16 @@ class GradualPruning:
             target = target**0.7
         masks = {name: pruned.forms[name].dense() != 0 for name in names}
         return Outcome(pruned, skipped, {**notes, "density": density_of(masks), "tried": tried})
+
+    def _reach(self, packed: Packed, names: Sequence[str]) -> float:
+        """The exponent of the target density, weighted by the kinds of layers."""
+        reaches = {
+            weight: self.conv_reach if node.op == "Conv" else self.linear_reach
+            for node, weight in packed.graph.weights()
+        }
+        sizes = {name: packed.forms[name].size for name in names}
+        total = sum(reaches[name] * size for name, size in sizes.items())
+        return total / max(sum(sizes.values()), 1)
 
     def _free_density(self, packed: Packed, names: Sequence[str], context: Context) -> float:
         """The smallest density that a cut alone reaches for ``free`` points, by bisection."""
@@ -113,7 +126,7 @@ class GradualPruning:
         self, packed: Packed, names: Sequence[str], target: float, context: Context, attempt: int
     ) -> Packed:
         """The network pruned to a density, with training along the schedule."""
-        settings = affordable(self.training, self.share, context, packed)
+        settings = resolved(self.training, self.share, context, packed, target)
         masked = _masked(packed, names)
         twins = {**twins_of(packed.forms), **masked}
 

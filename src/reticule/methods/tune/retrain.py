@@ -13,8 +13,10 @@ from reticule.forms import Packed
 from reticule.methods.base import Context, Outcome, method
 from reticule.tuning.moments import match_moments
 from reticule.tuning.problem import evenly
-from reticule.tuning.train import Training, train
+from reticule.tuning.train import DEFAULT_RATE, Training, train
 from reticule.tuning.twins import Twin, twins_of
+
+LARGEST_RATE = 1e-3
 
 
 @method("retrain")
@@ -23,17 +25,19 @@ class Retrain:
     """Train what the forms leave free: surviving weights, centroids, biases.
 
     Without ``training.epochs`` the stage takes ``share`` of the epochs that the
-    network can afford (see :meth:`Problem.affordable_epochs`).
+    network can afford (see :meth:`Problem.affordable_epochs`), without
+    ``training.learning_rate`` a rate by the density of the weights: the fewer are
+    left, the further each must move.
     """
 
     share: Annotated[float, Field(gt=0)] = 0.3
-    training: Training = field(default_factory=lambda: Training(learning_rate=1e-3))
+    training: Training = field(default_factory=Training)
 
     needs_data: ClassVar[bool] = True
     settles: ClassVar[bool] = True
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
-        settings = affordable(self.training, self.share, context, packed)
+        settings = resolved(self.training, self.share, context, packed, density_of(packed))
         twins = twins_of(packed.forms)
         train(
             context.data,
@@ -73,11 +77,22 @@ class MatchMoments:
         return Outcome(matched if kept else packed, notes={"kept": kept, "gain": after - before})
 
 
-def affordable(settings: Training, share: float, context: Context, packed: Packed) -> Training:
-    """The settings with a number of epochs."""
-    if settings.epochs is not None:
-        return settings
-    return replace(settings, epochs=share * context.data.affordable_epochs(packed.graph))
+def resolved(
+    settings: Training, share: float, context: Context, packed: Packed, density: float
+) -> Training:
+    """The settings with a number of epochs and a learning rate."""
+    epochs, rate = settings.epochs, settings.learning_rate
+    if epochs is None:
+        epochs = share * context.data.affordable_epochs(packed.graph)
+    if rate is None:
+        rate = min(LARGEST_RATE, DEFAULT_RATE / max(density, 1e-6) ** 0.5)
+    return replace(settings, epochs=epochs, learning_rate=rate)
+
+
+def density_of(packed: Packed) -> float:
+    """Share of the weights of convolutions and linear layers that are not zero."""
+    forms = [packed.forms[name] for _, name in packed.graph.weights()]
+    return sum(form.nonzero for form in forms) / max(sum(form.size for form in forms), 1)
 
 
 def settled(packed: Packed, twins: Mapping[str, Twin]) -> Packed:
