@@ -38,11 +38,15 @@ def execute(
         raise ModelError(f"the network takes {len(graph.inputs)} inputs, got {len(inputs)}")
     values: dict[str, Tensor] = {**tensors, **dict(zip(graph.inputs, inputs, strict=True))}
     watched = []
-    for node in graph.nodes:
+    last_use = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
+    for i, node in enumerate(graph.nodes):
         ins = [values[name] if name else None for name in node.inputs]
         values[node.outputs[0]] = EXECUTORS[node.op](ins, node.settings)
         if node.outputs[0] in watch:
             watched.append(values[node.outputs[0]])
+        for name in set(node.inputs):
+            if name and last_use[name] == i and name not in graph.outputs:
+                del values[name]  # activations of large networks do not fit all at once
     return (*(values[name] for name in graph.outputs), *watched)
 
 

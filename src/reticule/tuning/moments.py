@@ -27,6 +27,7 @@ from reticule.graph import Graph, Network, Node
 from reticule.tuning.executor import execute
 from reticule.tuning.problem import as_input, constant_tensors
 
+BATCH = 64
 LARGEST_SCALE = 2.0  # a dead channel must not be blown up
 Moments = tuple[np.ndarray, np.ndarray]
 
@@ -37,11 +38,10 @@ def match_moments(packed: Packed, reference: Network, images: np.ndarray) -> Pac
     ``images`` are preprocessed, (n, C, H, W); a few hundred unlabelled ones suffice.
     The layers of ``packed`` must carry the same node names as those of ``reference``.
     """
-    batch = as_input(images)
-    goals = _moments(reference.graph, constant_tensors(reference), batch, _layers(reference.graph))
+    goals = _moments(reference.graph, constant_tensors(reference), images, _layers(reference.graph))
     for name in [n for n in _layers(packed.graph) if n in goals]:
         tensors = constant_tensors(packed.network())
-        now = _moments(packed.graph, tensors, batch, [name])[name]
+        now = _moments(packed.graph, tensors, images, [name])[name]
         packed = _adjusted(packed, name, now, goals[name])
     return packed
 
@@ -57,17 +57,26 @@ def _layers(graph: Graph) -> list[str]:
 
 @torch.no_grad()
 def _moments(
-    graph: Graph, tensors: dict[str, Tensor], batch: Tensor, names: Sequence[str]
+    graph: Graph, tensors: dict[str, Tensor], images: np.ndarray, names: Sequence[str]
 ) -> dict[str, Moments]:
     """Mean and standard deviation per channel of the named layers' outputs."""
     nodes = [node for node in graph.nodes if node.name in names]
     watch = frozenset(node.outputs[0] for node in nodes)
-    values = execute(graph, tensors, batch, watch=watch)[len(graph.outputs) :]
+    sums: dict[str, Tensor] = {}  # number of values, their sum and sum of squares per channel
+    for start in range(0, len(images), BATCH):
+        batch = as_input(images[start : start + BATCH])
+        values = execute(graph, tensors, batch, watch=watch)[len(graph.outputs) :]
+        for node, value in zip(nodes, values, strict=True):
+            axis = 1 if node.op == "Conv" else value.ndim - 1
+            flat = value.double().movedim(axis, 0).flatten(1)
+            count = torch.full((len(flat),), float(flat.shape[1]), dtype=torch.double)
+            part = torch.stack([count, flat.sum(1), flat.square().sum(1)])
+            sums[node.name] = sums[node.name] + part if node.name in sums else part
     out = {}
-    for node, value in zip(nodes, values, strict=True):
-        axis = 1 if node.op == "Conv" else value.ndim - 1
-        flat = value.double().movedim(axis, 0).flatten(1)
-        out[node.name] = (flat.mean(1).numpy(), flat.std(1, correction=0).numpy())
+    for name, (count, total, squares) in sums.items():
+        mean = total / count
+        spread = (squares / count - mean.square()).clamp_min(0).sqrt()
+        out[name] = (mean.numpy(), spread.numpy())
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ OVERHEAD = 1_000_000  # multiply-accumulates that an image costs whatever the ne
 MOST_EPOCHS = 24.0
 MOST_IMAGES = 400_000  # that training may always see, so that small sets get enough steps
 DETECTION_IMAGES = 2000
+DETECTION_PIXELS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Problem:
                 "retraining on labelled images needs exactly one"
             )
         tensors = constant_tensors(original)
-        sample = evenly(held_out, DETECTION_IMAGES)
+        room = DETECTION_PIXELS // max(1, math.prod(held_out.shape))
+        sample = evenly(held_out, max(1, min(DETECTION_IMAGES, room)))
         images, labels = sample.images(np.arange(len(sample))), sample.labels
 
         def accuracy(changed: np.ndarray) -> float:
