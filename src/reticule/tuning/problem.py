@@ -21,7 +21,7 @@ EVALUATION_BATCH = 256
 AFFORDABLE = 1.8e13  # multiply-accumulates of forward passes: about 15 minutes on two cores
 OVERHEAD = 1_000_000  # multiply-accumulates that an image costs whatever the network
 MOST_EPOCHS = 24.0
-MOST_IMAGES = 400_000  # that training may always see, so that small sets get enough steps
+LEAST_STEPS = 1500  # of 128 images: what even the smallest set of images gets
 DETECTION_IMAGES = 2000
 DETECTION_PIXELS = 1 << 26
 
@@ -62,7 +62,7 @@ class Problem:
         same file on a slow machine.
         """
         cost = (sum(graph.macs().values()) + OVERHEAD) * max(len(self.train), 1)
-        most = max(MOST_EPOCHS, MOST_IMAGES / max(len(self.train), 1))
+        most = max(MOST_EPOCHS, LEAST_STEPS * 128 / max(len(self.train), 128))
         return min(most, AFFORDABLE / cost)
 
     def accuracy(self, packed: Packed) -> float:
