@@ -64,16 +64,14 @@ def train(
     seed: int,
     progress: Progress,
     title: str = "tuning",
-    optimiser: torch.optim.Optimizer | None = None,
     before_step: Callable[[int, int], None] | None = None,
 ) -> None:
     """Train the twins in place.
 
-    ``before_step(step, steps)`` may change masks.  An ``optimiser`` made by
-    :func:`optimiser_for` can be handed from one stretch to the next.
+    ``before_step(step, steps)`` may change masks.
     """
     steps = steps_of(problem, settings)
-    optimiser = optimiser or optimiser_for(twins)
+    optimiser = optimiser_for(twins)
     teacher = constant_tensors(problem.original)
     batches = _batches(problem, settings.batch, seed)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]

@@ -1,4 +1,4 @@
-"""Gradual pruning: cut a little, train a little, until the target or until it hurts."""
+"""Gradual pruning: cut a little, train a little, until the target density is reached."""
 
 from __future__ import annotations
 
