@@ -5,4 +5,6 @@ from reticule.forms.base import matrix_shape as matrix_shape
 from reticule.forms.codebook import Codebook as Codebook
 from reticule.forms.dense import Dense as Dense
 from reticule.forms.packed import Packed as Packed
+from reticule.forms.quantised import Quantised as Quantised
 from reticule.forms.sparse import Sparse as Sparse
+from reticule.forms.spectral import Spectral as Spectral

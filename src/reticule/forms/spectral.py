@@ -1,0 +1,99 @@
+"""Spectral: the kernels of a convolution as frequencies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from math import cos, pi, sqrt
+
+import numpy as np
+
+from reticule.forms.base import Form, Shape
+
+LARGEST_KERNEL = 32  # along one axis
+_ONE = 1 << 30  # the basis is exact in multiples of 1 / _ONE
+
+
+@dataclass(frozen=True, eq=False)
+class Spectral(Form):
+    """Two-dimensional DCT-II coefficients (orthonormal) of each kernel, in another form.
+
+    ``coefficients`` has the tensor's shape, of at least two axes; the last two are
+    frequencies.  Neighbouring taps of trained kernels resemble each other, so most
+    of a kernel's energy is in few coefficients (Wang et al., "CNNpack", NIPS 2016).
+
+    The inverse runs in float64 with a basis rounded to 30 bits and in a fixed order of
+    additions, so that the weights are the same on every machine.
+
+    >>> from reticule.forms import Dense
+    >>> flat = np.zeros((1, 1, 3, 3), "f4")
+    >>> flat[..., 0, 0] = 3
+    >>> Spectral(Dense(flat)).dense()[0, 0, 0].tolist()
+    [1.0, 1.0, 1.0]
+    """
+
+    coefficients: Form
+
+    def __post_init__(self) -> None:
+        shape = self.coefficients.shape
+        if len(shape) < 2 or not all(1 <= axis <= LARGEST_KERNEL for axis in shape[-2:]):
+            raise ValueError(f"shape {shape} has no kernels to transform")
+
+    @property
+    def shape(self) -> Shape:  # type: ignore[override]
+        return self.coefficients.shape
+
+    @property
+    def name(self) -> str:
+        return f"dct({self.coefficients.name})"
+
+    def dense(self) -> np.ndarray:
+        return inverse_dct(self.coefficients.dense())
+
+    @property
+    def nonzero(self) -> int:
+        return self.coefficients.nonzero
+
+    @property
+    def macs(self) -> int:
+        """Those of the restored kernels."""
+        return self.size
+
+    @property
+    def bits(self) -> int:
+        return self.coefficients.bits
+
+
+@cache
+def dct_basis(size: int) -> np.ndarray:
+    """The orthonormal DCT-II: row u holds frequency u at each of ``size`` taps (float64).
+
+    Entries are rounded to multiples of 2^-30, which makes them the same everywhere.
+
+    >>> bool(np.allclose(dct_basis(3) @ dct_basis(3).T, np.eye(3), atol=1e-8))
+    True
+    """
+    rows = [
+        [sqrt((1 if u == 0 else 2) / size) * cos(pi * (2 * x + 1) * u / (2 * size))]
+        for u in range(size)
+        for x in range(size)
+    ]
+    return (np.rint(np.array(rows) * _ONE) / _ONE).reshape(size, size)
+
+
+def inverse_dct(coefficients: np.ndarray) -> np.ndarray:
+    """Kernels (float32) of coefficients in the last two axes: first along y, then along x.
+
+    Every product and every sum is rounded on its own, in the order of rising frequency.
+    """
+    along_y = _synthesis(np.swapaxes(coefficients.astype(np.float64), -1, -2))
+    return np.ascontiguousarray(_synthesis(np.swapaxes(along_y, -1, -2)).astype(np.float32))
+
+
+def _synthesis(spectrum: np.ndarray) -> np.ndarray:
+    """Taps (..., n) of frequencies (..., n), one axis."""
+    basis = dct_basis(spectrum.shape[-1])
+    taps = spectrum[..., :1] * basis[0]
+    for u in range(1, spectrum.shape[-1]):
+        taps = taps + spectrum[..., u : u + 1] * basis[u]
+    return taps
