@@ -35,7 +35,7 @@ FLOORS = (
     {"data", "files", "progress", "tables"},
     {"graph"},
     {"forms"},
-    {"codec", "layers"},
+    {"codec", "exchange", "layers"},
     {"engine", "journal"},
     {"tuning", "evaluation"},
     {"methods"},
@@ -116,7 +116,7 @@ def test_optional_packages_are_imported_where_they_are_used(path):
     assert at_the_top & OPTIONAL <= ({"torch"} if own in TORCH_AT_THE_TOP else set())
     if "torch" in anywhere:
         assert own in TORCH_AT_THE_TOP | TORCH_IN_FUNCTIONS
-    if own in ("codec", "engine", "forms"):
+    if own in ("codec", "engine", "exchange", "forms"):
         assert not anywhere & OPTIONAL
 
 

@@ -12,14 +12,14 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reticule.codec import About, dumps, loads
+from reticule.codec import DEFAULT_PRESET, PRESETS, About, dumps, loads
 from reticule.data import Data, Preprocessing
 from reticule.engine import Model
 from reticule.errors import DataError, RecipeError
@@ -27,6 +27,7 @@ from reticule.evaluation import class_count, evaluate, evaluate_in_fresh_process
 from reticule.files import write_whole
 from reticule.forms import Packed
 from reticule.graph import Network
+from reticule.graph.trimming import named_after_nodes
 from reticule.journal import Journal
 from reticule.progress import Progress, Silent, duration
 from reticule.recipes import Recipe, load_recipe
@@ -36,18 +37,23 @@ if TYPE_CHECKING:
     from reticule.methods import Context
 
 MOST_HELD_OUT = 10_000
+SLACK = 16  # bytes, by which figures that are not known yet may lengthen a file
 
 
 def compress(
-    network: Network,
+    network: Network | Packed,
     *,
     train: Data | None = None,
     val: Data | None = None,
     test: Data | None = None,
     recipe: str | Path | Recipe = "deep-compression",
     max_drop: float | None = None,
+    max_bytes: int | None = None,
     seed: int = 0,
     preprocessing: Preprocessing | None = None,
+    labels: Sequence[str] = (),
+    preset: str = DEFAULT_PRESET,
+    provenance: bool = True,
     progress: Progress | None = None,
     output: str | os.PathLike[str] | None = None,
     journal: str | os.PathLike[str] | None = None,
@@ -57,8 +63,13 @@ def compress(
 
     ``train`` is what the network is retrained on.  ``val`` serves for choices (default:
     a seeded, stratified tenth of ``train``), ``test`` only for the two figures of the
-    report.  ``max_drop`` is the number of points of accuracy that may be lost.
+    report.  ``max_drop`` is the number of points of accuracy that may be lost,
+    ``max_bytes`` the size that the file may have; give one of them.
     ``output`` is a file to save the result to, before the journal is removed.
+    ``network`` may be packed already: the recipe ``recode`` keeps its forms, others start
+    from its weights.  ``labels`` are names of classes, for data that has none.
+    ``preset`` is that of the entropy coder: ``small``, ``fast`` or ``instant``.  Without
+    ``provenance`` the file does not keep recipe, seed and accuracy.
     ``journal`` names a folder for checkpoints; with ``resume``, stages that an earlier,
     interrupted run has finished are taken from it.
 
@@ -67,26 +78,35 @@ def compress(
     start = time.monotonic()
     progress = progress or Silent()
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    network.check()
+    given = network if isinstance(network, Packed) else Packed.of(network)
+    network = given.network().check()
     if max_drop is not None and not 0 <= max_drop <= 100:
         raise RecipeError(f"max_drop is {max_drop}; it must be between 0 and 100 points")
+    if max_bytes is not None and max_bytes < 1:
+        raise RecipeError(f"max_bytes is {max_bytes}; a file has at least one byte")
+    if max_bytes is not None and max_drop is not None:
+        raise RecipeError("give max_drop or max_bytes, not both: one would contradict the other")
+    if preset not in PRESETS:
+        raise RecipeError(f"there is no preset '{preset}'; use one of {', '.join(PRESETS)}")
     if recipe.needs_data and train is None:
         raise RecipeError(f"recipe '{recipe.name}' retrains the network: give it training images")
     original = Packed.of(network)
     sets = _Sets.of(Model(original), train, val, test, seed)
-    run = _Run(recipe, network, sets, max_drop, seed, progress)
+    about = About(
+        preprocessing=preprocessing or sets.preprocessing,
+        labels=sets.labels or tuple(labels),
+        bytes_original=4 * network.parameters,
+    )
+    if provenance:
+        about = replace(about, recipe=recipe.to_json(), seed=seed)
+    budget = _Budget(max_drop, max_bytes)
+    run = _Run(recipe, network, given, sets, budget, preset, about, provenance, seed, progress)
     steps = None
     if journal is not None:
         steps = Journal(Path(journal), run.fingerprint(), resume=resume)
     packed, stages = run.stages(original, steps)
-    about = About(
-        preprocessing=preprocessing or sets.preprocessing,
-        labels=sets.labels,
-        recipe=recipe.to_json(),
-        seed=seed,
-        bytes_original=4 * network.parameters,
-    )
-    result = _measured(original, packed, about, run, stages, time.monotonic() - start)
+    packed = replace(packed, graph=named_after_nodes(packed.graph))
+    result = _measured(original, packed, run, stages, time.monotonic() - start)
     if output is not None:
         result.save(output)
     if steps is not None:
@@ -132,20 +152,33 @@ class _Sets:
 
 
 @dataclass(frozen=True)
+class _Budget:
+    """What the user asks for, if anything."""
+
+    max_drop: float | None
+    max_bytes: int | None
+
+
+@dataclass(frozen=True)
 class _Run:
     """A recipe at work on a network."""
 
     recipe: Recipe
     network: Network
+    given: Packed
     sets: _Sets
-    max_drop: float | None
+    budget: _Budget
+    preset: str
+    about: About
+    provenance: bool
     seed: int
     progress: Progress
 
     def fingerprint(self) -> str:
         """Identifies everything that the result depends on."""
         digest = hashlib.sha256()
-        settings = [self.recipe.to_json(), self.seed, self.max_drop, self.sets.unseen]
+        budget = [self.budget.max_drop, self.budget.max_bytes]
+        settings = [self.recipe.to_json(), self.seed, *budget, self.sets.unseen, self.preset]
         digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
         digest.update(repr(self.network.graph).encode())
         for name in sorted(self.network.tensors):
@@ -163,12 +196,17 @@ class _Run:
         from reticule.tuning.problem import Problem
 
         problem = None
-        if self.sets.train is not None and self.sets.held_out is not None:
-            problem = Problem.of(self.network, self.sets.train, self.sets.held_out, self.seed)
+        if self.sets.held_out is not None:
+            # Without images to train on, those to decide on serve methods that need no labels.
+            train = self.sets.held_out if self.sets.train is None else self.sets.train
+            problem = Problem.of(self.network, train, self.sets.held_out, self.seed)
         context = Context(
             self.network,
+            given=self.given,
             problem=problem,
-            max_drop=self.max_drop,
+            max_drop=self.budget.max_drop,
+            max_bytes=self.budget.max_bytes,
+            file_size=self.file_size,
             unseen=self.sets.unseen,
             progress=self.progress,
         )
@@ -192,6 +230,14 @@ class _Run:
             records.append(record)
         return packed, records
 
+    def file_size(self, packed: Packed) -> int:
+        """Bytes of the whole file, within those that a digit of the accuracy takes."""
+        packed = replace(packed, graph=named_after_nodes(packed.graph))
+        about = self.about
+        if self.provenance and (self.sets.test or self.sets.held_out):
+            about = replace(about, accuracy=_figures(88.8888, 88.8888, "test"))
+        return len(dumps(packed, about, self.preset)) + SLACK
+
     def _record(
         self,
         name: str,
@@ -212,17 +258,16 @@ class _Run:
 def _measured(
     original: Packed,
     packed: Packed,
-    about: About,
     run: _Run,
     stages: list[StageRecord],
     seconds: float,
 ) -> Result:
     """The file's bytes, decoded and evaluated in a fresh process."""
-    sets = run.sets
+    sets, about = run.sets, run.about
     judged = sets.test or sets.held_out
     measured_on = "test" if sets.test else "val" if sets.held_out else None
     before = after = None
-    blob = dumps(packed, about)
+    blob = dumps(packed, about, run.preset)
     if judged is not None:
         start = time.monotonic()
         before = evaluate(Model(original), judged).accuracy
@@ -233,8 +278,9 @@ def _measured(
             held_out = after
             if sets.test is not None and sets.held_out is not None:
                 held_out = evaluate_in_fresh_process(path, sets.held_out).accuracy
-        figures = {"before": before, "after": after, "measured_on": measured_on}
-        blob = dumps(packed, replace(about, accuracy=figures))
+        if run.provenance:
+            figures = _figures(before, after, measured_on)
+            blob = dumps(packed, replace(about, accuracy=figures), run.preset)
         nonzero = sum(form.nonzero for form in packed.forms.values())
         stages.append(StageRecord("decoded file", held_out, time.monotonic() - start, nonzero))
     decoded = loads(blob)
@@ -250,7 +296,12 @@ def _measured(
         before,
         after,
         measured_on,
-        run.max_drop,
+        run.budget.max_drop,
+        run.budget.max_bytes,
         seconds,
         decoded.tensor_bytes,
     )
+
+
+def _figures(before: float, after: float, measured_on: str | None) -> dict[str, Any]:
+    return {"before": before, "after": after, "measured_on": measured_on}

@@ -12,6 +12,7 @@ from reticule import tables
 from reticule.cli import options
 from reticule.cli.opening import open_model, preprocessing_of
 from reticule.cli.output import note, present
+from reticule.codec import DEFAULT_PRESET, PRESETS
 from reticule.data import Data
 from reticule.errors import RecipeError, ReticuleError
 from reticule.progress import Terminal, duration
@@ -26,8 +27,12 @@ def compress(
     model: options.Model,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.ret", help="To write.")],
     recipe: Annotated[
-        str, typer.Option(metavar="NAME|FILE.yaml", help="See 'reticule recipes'.")
-    ] = "deep-compression",
+        str,
+        typer.Option(
+            metavar="NAME|FILE.yaml",
+            help="See 'reticule recipes'.  [default: deep-compression; for a .net file, recode]",
+        ),
+    ] = "",
     train: Annotated[
         Path | None, typer.Option(metavar="DATA", help=f"To retrain on. {options.DATA}")
     ] = None,
@@ -41,10 +46,28 @@ def compress(
     max_drop: Annotated[
         float | None, typer.Option(metavar="POINTS", help="Points of accuracy that may be lost.")
     ] = None,
+    max_bytes: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Bytes that the file may have.")
+    ] = None,
     scale: options.Scale = None,
     mean: options.Mean = "",
     std: options.Std = "",
     input_shape: options.InputShape = "",
+    like: options.Like = "",
+    preset: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(PRESETS),
+            help="The entropy coder: fewest bytes (small), or faster to open.",
+        ),
+    ] = DEFAULT_PRESET,
+    provenance: Annotated[
+        bool,
+        typer.Option(
+            "--provenance/--no-provenance",
+            help="Whether the file keeps recipe, seed and accuracy; a tiny one may not want to.",
+        ),
+    ] = True,
     seed: Annotated[
         int, typer.Option(min=0, help="The same command and seed give the same file.")
     ] = 0,
@@ -58,27 +81,32 @@ def compress(
 ) -> int:
     """Compress a network into a .ret file and measure the decoded file.
 
-    Exit code 1 means that the file was written, but lost more than --max-drop.
+    Exit code 1 means that the file was written, but lost more than --max-drop, or is larger
+    than --max-bytes.
     """
     _check_places(output, report)
     if max_drop is not None and not (train or val or test):
         raise RecipeError("--max-drop needs images to measure on; give --train, --val or --test")
     given = {name: Data(path) for name, path in _named(train, val, test) if path}
-    opened = open_model(model, input_shape, next(iter(given.values()), None))
+    opened = open_model(model, input_shape, next(iter(given.values()), None), like)
     prepare = preprocessing_of(scale, mean, std, opened.about.preprocessing)
     data = {name: images.with_preprocessing(prepare) for name, images in given.items()}
     from reticule.compression import compress as compress_network
 
     journal = _journal(output, resume)
     result = compress_network(
-        opened.network,
+        opened.packed,
         train=data.get("train"),
         val=data.get("val"),
         test=data.get("test"),
-        recipe=recipe,
+        recipe=recipe or ("recode" if model.endswith(".net") else "deep-compression"),
         max_drop=max_drop,
+        max_bytes=max_bytes,
         seed=seed,
         preprocessing=prepare,
+        labels=opened.about.labels,
+        preset=preset,
+        provenance=provenance,
         progress=Terminal(),
         output=output,
         journal=journal,
@@ -152,10 +180,16 @@ def summary(result: Result, output: Path, report: Path | None) -> None:
     if report:
         print(f"{report}: the report, for a browser")
     if result.budget_met is False:
-        print(
-            f"budget not met: {result.drop_points:.2f} points lost, "
-            f"at most {result.max_drop:g} allowed"
-        )
+        print(_not_met(result))
+
+
+def _not_met(result: Result) -> str:
+    if result.max_bytes is not None:
+        return f"budget not met: {result.bytes_file:,} bytes, at most {result.max_bytes:,} allowed"
+    return (
+        f"budget not met: {result.drop_points:.2f} points lost, "
+        f"at most {result.max_drop:g} allowed"
+    )
 
 
 def _accuracy_row(result: Result) -> list[tuple[str, str, str, str]]:

@@ -27,11 +27,12 @@ def evaluate(
     mean: options.Mean = "",
     std: options.Std = "",
     input_shape: options.InputShape = "",
+    like: options.Like = "",
     json: options.Json = False,
 ) -> None:
     """Measure the accuracy of what is on disk, its speed and its memory."""
     images = Data(data)
-    opened = open_model(model, input_shape, images)
+    opened = open_model(model, input_shape, images, like)
     prepare = preprocessing_of(scale, mean, std, opened.about.preprocessing)
     found = evaluate_model(Model(opened.packed, opened.about), images.with_preprocessing(prepare))
     rows = [("accuracy (top-1)", tables.percent(found.accuracy))]

@@ -25,17 +25,20 @@ TOLERANCE = 1e-4  # of the largest logit
 def export(
     file: options.Ret,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT.onnx|OUT.safetensors", help="To write.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="OUT.onnx|OUT.safetensors|OUT.net", help="To write."
+        ),
     ],
 ) -> int:
-    """Write an ONNX file, or the weights alone as safetensors.
+    """Write an ONNX file, or the weights alone: as safetensors, or in Deep Compression's .net.
 
     What was written is read again and compared with the compressed network; where it
     differs, the file is removed and the exit code is 3.
     """
-    writers = {".onnx": _onnx, ".safetensors": _safetensors}
+    writers = {".onnx": _onnx, ".safetensors": _safetensors, ".net": _net}
     if output.suffix not in writers:
-        raise ReticuleError(f"{output}: the output's name must end in .onnx or .safetensors")
+        raise ReticuleError(f"{output}: the output's name must end in .onnx, .safetensors or .net")
     check_writable(output)
     with tempfile.TemporaryDirectory(prefix=".reticule-", dir=output.parent) as folder:
         unchecked = Path(folder) / output.name
@@ -64,6 +67,22 @@ def _safetensors(file: Path, path: Path) -> tuple[str, str]:
         if name not in read or read[name].tobytes() != tensor.astype(np.float32).tobytes():
             return f"tensor '{name}' differs", ""
     return "", f"checked: all {len(read)} tensors read back are equal, bit for bit"
+
+
+def _net(file: Path, path: Path) -> tuple[str, str]:
+    from reticule.exchange import load_deep_compression, save_deep_compression, without_a_place
+
+    packed = load(file).packed
+    if left_out := without_a_place(packed):
+        shown = ", ".join(left_out[:3]) + (", ..." if len(left_out) > 3 else "")
+        note(f"{file}: a .net file has no place for {len(left_out)} of its tensors ({shown})")
+    save_deep_compression(packed, path)
+    read = load_deep_compression(path, packed).packed
+    for name, form in packed.forms.items():
+        if name not in read.forms or read.forms[name].dense().tobytes() != form.dense().tobytes():
+            return f"tensor '{name}' differs", ""
+    stored = len(packed.forms) - len(left_out)
+    return "", f"checked: all {stored} tensors read back are equal, bit for bit"
 
 
 def _onnx(file: Path, path: Path) -> tuple[str, str]:

@@ -15,19 +15,20 @@ from reticule.layers import Layer, layers_of
 def inspect(
     model: options.Model,
     input_shape: options.InputShape = "",
+    like: options.Like = "",
     json: options.Json = False,
 ) -> None:
     """Show form, density, bits per weight and bytes of every layer."""
-    opened = open_model(model, input_shape)
+    opened = open_model(model, input_shape, like=like)
     layers = layers_of(opened.packed, _tensor_bytes(opened))
     plain = _plain(opened, layers)
     present(plain, lambda: _show(plain, layers), json)
 
 
 def _tensor_bytes(opened: Opened) -> Mapping[str, int]:
-    """Bytes of each tensor in the file; 4 for each weight where there is no .ret file."""
-    if opened.stored:
-        return opened.stored.tensor_bytes
+    """Bytes of each tensor in the file; 4 for each weight where it is not a compressed one."""
+    if opened.tensor_bytes is not None:
+        return opened.tensor_bytes
     return {name: 4 * form.size for name, form in opened.packed.forms.items()}
 
 

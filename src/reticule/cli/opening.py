@@ -1,13 +1,15 @@
-"""What the user names on the command line, opened: a network in any of its three shapes."""
+"""What the user names on the command line, opened: a network in any of its four shapes."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reticule.cli.output import note
 from reticule.codec import About, load
 from reticule.data import Data, Preprocessing
 from reticule.errors import DataError, MissingExtra, ModelError
@@ -17,16 +19,20 @@ from reticule.graph import Network
 if TYPE_CHECKING:
     from reticule.codec.container import Loaded
 
-KINDS = "give an .onnx file, a .ret file, or file.py:function"
+KINDS = "give an .onnx file, a .ret file, a .net file, or file.py:function"
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A network, and what its file knows about it if that is a ``.ret`` file."""
+    """A network, and what its file knows about it if that is a ``.ret`` file.
+
+    ``tensor_bytes`` is what each tensor takes in a file that is compressed.
+    """
 
     packed: Packed
     stored: Loaded | None = None
     path: Path | None = None
+    tensor_bytes: Mapping[str, int] | None = None
 
     @property
     def about(self) -> About:
@@ -38,17 +44,24 @@ class Opened:
         return self.packed.network()
 
 
-def open_model(text: str, input_shape: str = "", data: Data | None = None) -> Opened:
+def open_model(
+    text: str, input_shape: str = "", data: Data | None = None, like: str = ""
+) -> Opened:
     """Open MODEL; ModelError says what is wrong with it.
 
     ``input_shape`` ("C,H,W") is needed where an ONNX file leaves it open, and by a
     Python function that returns no example input; for that, ``data`` will do as well.
+    ``like`` is the MODEL that has the architecture of a ``.net`` file.
     """
     shape = _shape(input_shape)
     path = Path(text)
+    if path.suffix == ".net":
+        return _from_net(path, like, input_shape, data)
+    if like:
+        raise ModelError(f"--like {like}: is for .net files; {text} has its own architecture")
     if path.suffix == ".ret":
         stored = load(path)
-        return Opened(stored.packed, stored, path)
+        return Opened(stored.packed, stored, path, stored.tensor_bytes)
     if path.suffix == ".onnx":
         from reticule.graph.onnx_in import from_onnx
 
@@ -59,6 +72,24 @@ def open_model(text: str, input_shape: str = "", data: Data | None = None) -> Op
     if not path.exists():
         raise ModelError(f"{text}: no such file; {KINDS}")
     raise ModelError(f"{text}: not a kind of network that can be read; {KINDS}")
+
+
+def _from_net(path: Path, like: str, input_shape: str, data: Data | None) -> Opened:
+    """A ``.net`` file, which has weights only."""
+    from reticule.exchange import load_deep_compression
+
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; {KINDS}")
+    if not like or Path(like).suffix == ".net":
+        raise ModelError(
+            f"{path}: a .net file has no architecture; "
+            "name the network that it was made from with --like ARCH.onnx"
+        )
+    read = load_deep_compression(path, open_model(like, input_shape, data).packed)
+    if read.kept:
+        shown = ", ".join(read.kept[:3]) + (", ..." if len(read.kept) > 3 else "")
+        note(f"{path}: has no place for {len(read.kept)} tensors ({shown}); taken from {like}")
+    return Opened(read.packed, path=path, tensor_bytes=read.tensor_bytes)
 
 
 def _shape(text: str) -> tuple[int, ...] | None:

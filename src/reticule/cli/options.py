@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="An .onnx or .ret file, or file.py:function.")
+    str, typer.Argument(metavar="MODEL", help="An .onnx, .ret or .net file, or file.py:function.")
 ]
 Ret = Annotated[Path, typer.Argument(metavar="FILE.ret", help="A compressed network.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -26,5 +26,8 @@ Std = Annotated[
 ]
 InputShape = Annotated[
     str, typer.Option(metavar="C,H,W", help="Where the model leaves its input shape open.")
+]
+Like = Annotated[
+    str, typer.Option(metavar="MODEL", help="The network that a .net file was made from.")
 ]
 DATA = "A parquet file, a folder with one sub-folder per class, an .npz, or an idx file pair."

@@ -45,16 +45,21 @@ class Context:
 
     ``original`` is the network that was given; ``reference`` what it was after the
     last stage that settled it (None: none has), which later stages should preserve.
+    ``given`` is the original in the forms that it came in.
     ``problem`` is None where no training data was given.  ``max_drop`` is the
-    number of points that the user is ready to lose (None: as few as possible).
+    number of points that the user is ready to lose (None: as few as possible),
+    ``max_bytes`` that of the whole file's bytes, which ``file_size`` tells in advance.
     ``unseen`` says that the held-out images are new to the original network, so
     that its accuracy on them can be taken at its word.
     """
 
     original: Network
     reference: Network | None = None
+    given: Packed | None = None
     problem: Problem | None = None
     max_drop: float | None = None
+    max_bytes: int | None = None
+    file_size: Callable[[Packed], int] | None = None
     unseen: bool = False
     seed: int = 0
     progress: Progress = field(default_factory=Silent)
