@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reticule.engine import Model
 from reticule.engine.kernels import linear
 from reticule.engine.operands import BLOCK_BYTES, FormOperand, operand_of
-from reticule.forms import Codebook, Dense, Form, Packed, Sparse
+from reticule.forms import Codebook, Dense, Form, Packed, Quantised, Sparse, Spectral
 from reticule.graph import Graph, Node
 from reticule.graph.shapes import window
 
@@ -54,7 +54,20 @@ def dense(rng, shape, kind="f4"):
     return Dense(rng.standard_normal(shape).astype(kind))
 
 
+def quantised(rng, shape):
+    return Quantised(np.rint(3 * rng.standard_normal(shape)).astype("i4"), 0.3)
+
+
+def spectral(form):
+    """Coefficients of kernels; a linear layer has none."""
+    return Spectral(form) if len(form.shape) == 4 else form
+
+
 MAKERS = {
+    "quantised": quantised,
+    "sparse quantised": lambda rng, shape: sparse(rng, shape, quantised),
+    "spectral": lambda rng, shape: spectral(quantised(rng, shape)),
+    "spectral sparse": lambda rng, shape: spectral(sparse(rng, shape, quantised)),
     "dense": dense,
     "float16": lambda rng, shape: dense(rng, shape, "f2"),
     "codebook16": lambda rng, shape: codebook(rng, shape, 16),
@@ -254,3 +267,10 @@ def test_a_large_codebook_layer_is_expanded_in_blocks():
     assert model.weight_bytes == 4096 * 9216 + 64
     x = np.ones((1, 9216), "f4")
     assert peak_during(lambda: model(x)) < 3 * BLOCK_BYTES
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (5, 5), (7, 7), (2, 6), (32, 1)])
+def test_the_engine_restores_kernels_to_the_bit(kernel):
+    rng = np.random.default_rng(3)
+    form = Spectral(dense(rng, (5, 3, *kernel)))
+    assert operand_of(form).dense().tobytes() == form.dense().tobytes()

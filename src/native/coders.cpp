@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <numeric>
+#include <optional>
 #include <stdexcept>
+#include <type_traits>
 #include <vector>
 
 namespace reticule {
@@ -16,60 +19,48 @@ void require(bool condition, const char *message) {
     if (!condition) fail(message);
 }
 
-// Bits into bytes, most significant bit first, never behind the end of the buffer.
-class BitSink {
-  public:
-    explicit BitSink(std::span<uint8_t> out) : out_(out) {}
+// Compilers make one instruction of each of these.
+template <typename Word>
+Word load_little(const uint8_t *from) {
+    Word word = 0;
+    for (unsigned i = 0; i < sizeof(Word); ++i) word |= static_cast<Word>(from[i]) << (8 * i);
+    return word;
+}
 
-    void put(uint32_t code, unsigned length) {  // length <= 16
-        bits_ = (bits_ << length) | code;
-        held_ += length;
-        while (held_ >= 8) {
-            held_ -= 8;
-            push(static_cast<uint8_t>(bits_ >> held_));
-        }
-    }
-
-    size_t finish() {
-        if (held_ > 0) push(static_cast<uint8_t>(bits_ << (8 - held_)));
-        held_ = 0;
-        return used_;
-    }
-
-  private:
-    void push(uint8_t byte) {
-        require(used_ < out_.size(), "the output buffer is too small");
-        out_[used_++] = byte;
-    }
-
-    std::span<uint8_t> out_;
-    size_t used_ = 0;
-    uint64_t bits_ = 0;
-    unsigned held_ = 0;
-};
+uint64_t load_big(const uint8_t *from) {
+    uint64_t word = 0;
+    for (unsigned i = 0; i < 8; ++i) word |= static_cast<uint64_t>(from[i]) << (56 - 8 * i);
+    return word;
+}
 
 // Bytes into bits; reads zeros behind the end, and remembers how many bits were real.
 class BitSource {
   public:
     explicit BitSource(Bytes payload) : payload_(payload) {}
 
-    uint32_t peek(unsigned length) {  // 1 <= length <= 16
+    uint32_t take(unsigned length) {  // length <= 32
         while (held_ <= 56 && next_ < payload_.size()) {
             bits_ |= static_cast<uint64_t>(payload_[next_++]) << (56 - held_);
             held_ += 8;
         }
-        return static_cast<uint32_t>(bits_ >> (64 - length));
-    }
-
-    void skip(unsigned length) {
-        require(length <= held_, "the stream ends too early");
+        require(length <= held_, "the bits end too early");
+        if (length == 0) return 0;
+        const auto value = static_cast<uint32_t>(bits_ >> (64 - length));
         bits_ <<= length;
         held_ -= length;
+        return value;
     }
 
-    void finish() const {
-        require(next_ == payload_.size() && held_ < 8, "the stream has bytes left over");
-        require(bits_ == 0, "the stream's last bits are not zero");
+    uint32_t golomb(unsigned order) {
+        unsigned zeros = 0;
+        while (take(1) == 0) require(++zeros <= 20, "a number is too large");
+        return ((1u << (zeros + order)) | take(zeros + order)) - (1u << order);
+    }
+
+    // Ends the field of bits; returns how many bytes it took.
+    size_t finish() {
+        require(take(held_ % 8) == 0, "the last bits are not zero");
+        return next_ - held_ / 8;
     }
 
   private:
@@ -81,213 +72,339 @@ class BitSource {
 
 }  // namespace
 
-void pack_bits(Symbols symbols, unsigned width, std::span<uint8_t> out) {
-    require(width >= 1 && width <= 16, "the width must be 1 to 16 bits");
-    BitSink sink(out);
-    for (uint16_t symbol : symbols) {
-        require((symbol >> width) == 0, "a symbol does not fit the width");
-        sink.put(symbol, width);
+// Fixed width -----------------------------------------------------------------------------
+
+template <typename Symbol>
+void pack_bits(std::span<const Symbol> symbols, unsigned width, std::span<uint8_t> out) {
+    require(width >= 1 && width <= 8 * sizeof(Symbol), "the width does not fit the symbols");
+    require(out.size() == (symbols.size() * width + 7) / 8, "the output has another size");
+    uint64_t bits = 0;
+    unsigned held = 0;
+    size_t used = 0;
+    for (const Symbol symbol : symbols) {
+        require((unsigned{symbol} >> width) == 0, "a symbol does not fit the width");
+        bits = (bits << width) | symbol;
+        for (held += width; held >= 8;) {
+            held -= 8;
+            out[used++] = static_cast<uint8_t>(bits >> held);
+        }
     }
-    require(sink.finish() == out.size(), "the output buffer is too large");
+    if (held > 0) out[used] = static_cast<uint8_t>(bits << (8 - held));
 }
 
-void unpack_bits(Bytes payload, unsigned width, std::span<uint16_t> out) {
-    require(width >= 1 && width <= 16, "the width must be 1 to 16 bits");
-    BitSource source(payload);
-    for (uint16_t &symbol : out) {
-        symbol = static_cast<uint16_t>(source.peek(width));
-        source.skip(width);
+template <typename Symbol>
+void unpack_bits(Bytes payload, unsigned width, std::span<Symbol> out) {
+    require(width >= 1 && width <= 8 * sizeof(Symbol), "the width does not fit the symbols");
+    if (sizeof(Symbol) == 1 && width == 8) {
+        require(payload.size() == out.size(), "the stream has another size");
+        std::copy(payload.begin(), payload.end(), out.begin());
+        return;
     }
-    source.finish();
+    const uint64_t mask = (uint64_t{1} << width) - 1;
+    // Eight symbols fill `width` bytes, four of them at most 64 bits from the byte that the
+    // first begins in.
+    size_t done = 0, at = 0;
+    const size_t half = width / 2, skew = 4 * (width % 2);
+    for (; out.size() - done >= 8 && payload.size() - at >= half + 8; done += 8, at += width) {
+        const uint64_t words[] = {load_big(&payload[at]), load_big(&payload[at + half]) << skew};
+        for (unsigned i = 0; i < 8; ++i)
+            out[done + i] = static_cast<Symbol>(words[i / 4] >> (64 - (i % 4 + 1) * width) & mask);
+    }
+    BitSource rest(payload.subspan(at));
+    for (; done < out.size(); ++done) out[done] = static_cast<Symbol>(rest.take(width));
+    require(at + rest.finish() == payload.size(), "the stream has bytes left over");
 }
 
-// Huffman ---------------------------------------------------------------------------------
+// Frequencies -----------------------------------------------------------------------------
+
+void share_slots(std::span<const uint64_t> weights, unsigned scale_bits,
+                 std::span<uint32_t> frequencies) {
+    require(weights.size() == frequencies.size(), "weights and frequencies differ in number");
+    require(scale_bits <= kMaxScaleBits, "the scale is out of range");
+    const uint64_t scale = uint64_t{1} << scale_bits, count = weights.size();
+    require(count >= 2 && count <= scale, "the scale is too small");
+    uint64_t total = 0;
+    for (const uint64_t weight : weights) {
+        require(weight < uint64_t{1} << 32, "a weight is out of range");
+        total += weight;
+    }
+    require(total > 0, "there are no weights");
+    uint64_t sum = 0, before = 0;
+    for (size_t i = 0; i < weights.size(); ++i) {
+        sum += weights[i];
+        const uint64_t share = sum * (scale - count) / total;
+        frequencies[i] = static_cast<uint32_t>(1 + share - before);
+        before = share;
+    }
+}
 
 namespace {
 
-struct Code {
-    std::array<uint32_t, kMaxCodeLength + 1> first{};  // first code of each length
-    unsigned longest = 0;
-};
-
-// A complete prefix code, or an exception.
-Code canonical_code(Bytes lengths) {
-    require(lengths.size() <= 65536, "the alphabet is too large");
-    std::array<uint32_t, kMaxCodeLength + 1> number{};
-    Code code;
-    for (uint8_t length : lengths) {
-        require(length <= kMaxCodeLength, "a code is too long");
-        if (length == 0) continue;
-        ++number[length];
-        code.longest = std::max<unsigned>(code.longest, length);
+// The symbols that occur, in rising order; at least two.
+std::vector<uint32_t> read_used(BitSource &bits, uint32_t alphabet) {
+    const bool whole = bits.take(1);
+    uint32_t first = 0, last = alphabet - 1;
+    if (!whole) {
+        unsigned width = 1;
+        while ((alphabet - 1) >> width) ++width;
+        first = bits.take(width), last = bits.take(width);
+        require(first < last && last < alphabet, "first and last symbol do not fit");
     }
-    uint32_t next = 0;
-    for (unsigned length = 1; length <= kMaxCodeLength; ++length) {
-        next = (next + (length > 1 ? number[length - 1] : 0)) << 1;
-        code.first[length] = next;
+    std::vector<uint32_t> used{first};
+    if (whole || bits.take(1)) {
+        used.resize(last - first + 1);
+        std::iota(used.begin(), used.end(), first);
+        return used;
     }
-    require(next + number[kMaxCodeLength] == 1u << kMaxCodeLength, "the code is not complete");
-    return code;
+    const unsigned order = bits.take(3);
+    while (used.back() < last) used.push_back(used.back() + 1 + bits.golomb(order));
+    require(used.back() == last, "a symbol is behind the last");
+    return used;
 }
 
 }  // namespace
 
-void huffman_lengths(std::span<const uint64_t> counts, unsigned limit, std::span<uint8_t> out) {
-    require(counts.size() == out.size(), "counts and lengths differ in number");
-    std::vector<uint32_t> order;
-    for (size_t s = 0; s < counts.size(); ++s) {
-        out[s] = 0;
-        if (counts[s] > 0) order.push_back(static_cast<uint32_t>(s));
-    }
-    require(order.size() >= 2, "a code needs two symbols");
-    require(limit <= kMaxCodeLength && order.size() <= size_t{1} << limit, "too many symbols");
-    std::stable_sort(order.begin(), order.end(),
-                     [&](uint32_t a, uint32_t b) { return counts[a] < counts[b]; });
+TableRead read_frequencies(Bytes data, std::span<uint32_t> frequencies) {
+    const size_t alphabet = frequencies.size();
+    require(alphabet >= 2 && alphabet <= 65536, "the alphabet is out of range");
+    BitSource bits(data);
+    const unsigned scale_bits = bits.take(4), precision = bits.take(3);
+    require(scale_bits >= 1 && scale_bits <= kMaxScaleBits, "the scale is out of range");
+    const std::vector<uint32_t> used = read_used(bits, static_cast<uint32_t>(alphabet));
 
-    // Package-merge: each level merges the symbols with pairs of the level before.
-    std::vector<std::vector<uint8_t>> is_symbol(limit);
-    std::vector<uint64_t> level, merged;
-    for (unsigned depth = 0; depth < limit; ++depth) {
-        merged.clear();
-        size_t symbol = 0, pair = 0;
-        const size_t pairs = level.size() / 2;
-        while (symbol < order.size() || pair < pairs) {
-            const uint64_t package = pair < pairs ? level[2 * pair] + level[2 * pair + 1] : 0;
-            const bool take =
-                symbol < order.size() && (pair == pairs || counts[order[symbol]] <= package);
-            merged.push_back(take ? counts[order[symbol++]] : package);
-            is_symbol[depth].push_back(take);
-            pair += !take;
-        }
-        level.swap(merged);
+    std::vector<uint64_t> weights;
+    const unsigned order = precision > 0 ? precision - 1 : 0;
+    int32_t level = static_cast<int32_t>((scale_bits - 1) << precision);
+    for (size_t i = 0; i < used.size(); ++i) {
+        const auto code = static_cast<int32_t>(bits.golomb(order));
+        level += code & 1 ? -((code + 1) >> 1) : code >> 1;
+        require(level >= 0 && level < 16 << precision, "a level is out of range");
+        const uint32_t fraction = static_cast<uint32_t>(level) & ((1u << precision) - 1);
+        weights.push_back(uint64_t{(1u << precision) | fraction} << (level >> precision));
     }
-    size_t wanted = 2 * order.size() - 2;
-    for (unsigned depth = limit; depth-- > 0 && wanted > 0;) {
-        size_t symbols = 0;
-        for (size_t item = 0; item < wanted; ++item) symbols += is_symbol[depth][item];
-        for (size_t s = 0; s < symbols; ++s) ++out[order[s]];
-        wanted = 2 * (wanted - symbols);
-    }
-}
-
-size_t huffman_encode(Symbols symbols, Bytes lengths, std::span<uint8_t> out) {
-    Code code = canonical_code(lengths);
-    std::vector<uint16_t> codes(lengths.size());
-    for (size_t s = 0; s < lengths.size(); ++s)
-        if (lengths[s] > 0) codes[s] = static_cast<uint16_t>(code.first[lengths[s]]++);
-    BitSink sink(out);
-    for (uint16_t symbol : symbols) {
-        require(symbol < lengths.size() && lengths[symbol] > 0, "a symbol has no code");
-        sink.put(codes[symbol], lengths[symbol]);
-    }
-    return sink.finish();
-}
-
-void huffman_decode(Bytes payload, Bytes lengths, std::span<uint16_t> out) {
-    struct Entry {
-        uint16_t symbol;
-        uint16_t length;
-    };
-    Code code = canonical_code(lengths);
-    std::vector<Entry> table(size_t{1} << code.longest);
-    for (size_t s = 0; s < lengths.size(); ++s) {
-        if (lengths[s] == 0) continue;
-        const unsigned spare = code.longest - lengths[s];
-        const size_t from = size_t{code.first[lengths[s]]++} << spare;
-        std::fill_n(table.begin() + static_cast<ptrdiff_t>(from), size_t{1} << spare,
-                    Entry{static_cast<uint16_t>(s), lengths[s]});
-    }
-    BitSource source(payload);
-    for (uint16_t &symbol : out) {
-        const Entry entry = table[source.peek(code.longest)];
-        source.skip(entry.length);
-        symbol = entry.symbol;
-    }
-    source.finish();
+    std::vector<uint32_t> shares(used.size());
+    share_slots(weights, scale_bits, shares);
+    require(alphabet > kByteAlphabet ||
+                *std::max_element(shares.begin(), shares.end()) <= kMaxFrequencyOfBytes,
+            "a frequency is out of range");
+    std::fill(frequencies.begin(), frequencies.end(), 0u);
+    for (size_t i = 0; i < used.size(); ++i) frequencies[used[i]] = shares[i];
+    return {scale_bits, bits.finish()};
 }
 
 // rANS ------------------------------------------------------------------------------------
 //
-// The state x starts at M = 2^scale_bits.  Coding a symbol of frequency f whose slots
-// begin at c turns x into (x / f) * M + c + x % f, which never makes x smaller.
-// Before that, bytes are shifted out while x >= f * 2^(31 - scale_bits), so that the new x
-// stays below 2^31.  After the first byte has gone out, x is at least kLow = 2^23 whenever
-// a symbol has been coded.  So the decoder knows when to read: while x is below kLow and
-// bytes are left.  Near the start of the encoder's work, which the decoder sees last, x
-// may be below kLow with no bytes left; starting at M instead of kLow is what makes short
-// streams short.  The last state goes out without its leading zero bytes.
+// Coding a symbol of frequency f whose slots begin at c turns a state x into
+// (x / f) * M + c + x % f, M = 2^scale_bits.  States have 64 bits and are moved out
+// 32 bits at a time, but only before every second symbol of a lane: two symbols need
+// at most 28 bits.  Coding the pair f, g keeps x below 2^64 if and only if it is below
+// f * g * 2^(64 - 2 * scale_bits); if it is not, its low word goes out first.  So after a pair
+// x is at least kLow = 2^32 as soon as one word has gone out, and the decoder knows when to
+// read: before a pair, if x is below kLow.
+//
+// Lanes take turns, symbol by symbol, and share the words.  They begin at a small state, which
+// is what makes short streams short.  So a lane may be below kLow although it has moved nothing
+// out; its decoder would read then, unless no word is left.  A single lane can thus begin at
+// M.  With several, another lane may have words left; then all have to begin higher.  From
+// kLow on it cannot happen.
 
 namespace {
 
-constexpr uint32_t kLow = 1u << 23;
+constexpr unsigned kLowBits = 32;
+constexpr uint64_t kLow = uint64_t{1} << kLowBits;
+constexpr unsigned kPair = 2;  // symbols of a lane between two reads
 
+template <typename Symbol>
 void check_frequencies(std::span<const uint32_t> frequencies, unsigned scale_bits) {
+    constexpr bool kNarrow = sizeof(Symbol) == 1;
     require(scale_bits >= 1 && scale_bits <= kMaxScaleBits, "the scale is out of range");
-    require(frequencies.size() <= 65536, "the alphabet is too large");
+    require(!frequencies.empty() && frequencies.size() <= (kNarrow ? kByteAlphabet : 65536),
+            "the alphabet is out of range");
     const uint64_t total = std::accumulate(frequencies.begin(), frequencies.end(), uint64_t{0});
     const uint32_t most = *std::max_element(frequencies.begin(), frequencies.end());
     require(total == uint64_t{1} << scale_bits && most < total, "frequencies do not add up");
+    require(!kNarrow || most <= kMaxFrequencyOfBytes, "a frequency is out of range");
+}
+
+// What a decoder must know about a slot, in one word: frequency, offset, symbol.
+template <typename Symbol>
+struct Slot {
+    using Word = std::conditional_t<sizeof(Symbol) == 1, uint32_t, uint64_t>;
+    static constexpr unsigned kSymbolBits = 8 * sizeof(Symbol);
+    static constexpr unsigned kFieldBits = sizeof(Symbol) == 1 ? 12 : 16;
+    static constexpr Word kFieldMask = (Word{1} << kFieldBits) - 1;
+
+    static std::vector<Word> table(std::span<const uint32_t> frequencies, unsigned scale_bits) {
+        std::vector<Word> slots(size_t{1} << scale_bits);
+        size_t at = 0;
+        for (size_t s = 0; s < frequencies.size(); ++s) {
+            const Word frequency = frequencies[s];
+            const Word fixed = frequency << (kSymbolBits + kFieldBits) | static_cast<Word>(s);
+            for (Word offset = 0; offset < frequency; ++offset)
+                slots[at++] = fixed | offset << kSymbolBits;
+        }
+        return slots;
+    }
+};
+
+// How many bytes of a payload are states: eight for each lane, but the first goes without its
+// leading zeros.  Words of four bytes make up the rest; where there are any, a state has at
+// least five.
+template <unsigned kLanes>
+size_t state_bytes(size_t size) {
+    constexpr size_t kOthers = 8 * (kLanes - 1);
+    require(size >= kOthers, "the stream is too short for its states");
+    const size_t rest = size - kOthers;
+    return kOthers + (rest <= 8 ? rest : 5 + (rest - 5) % 4);
+}
+
+// Writes to the end of a buffer.
+class BackSink {
+  public:
+    explicit BackSink(std::span<uint8_t> out) : out_(out), at_(out.size()) {}
+
+    void put(uint64_t value, unsigned bytes) {
+        require(at_ >= bytes, "the output buffer is too small");
+        at_ -= bytes;
+        for (unsigned i = 0; i < bytes; ++i) out_[at_ + i] = static_cast<uint8_t>(value >> 8 * i);
+    }
+
+    size_t used() const { return out_.size() - at_; }
+
+  private:
+    std::span<uint8_t> out_;
+    size_t at_;
+};
+
+// Nothing if a decoder would read where this has not written, so that lanes must begin higher.
+template <unsigned kLanes, typename Symbol>
+std::optional<size_t> encode_lanes(std::span<const Symbol> symbols,
+                                   std::span<const uint32_t> frequencies,
+                                   std::span<const uint32_t> starts, unsigned scale_bits,
+                                   uint64_t begin, std::span<uint8_t> out) {
+    BackSink sink(out);
+    std::array<uint64_t, kLanes> states;
+    states.fill(begin);
+    constexpr size_t kGroup = kPair * kLanes;
+    for (size_t group = (symbols.size() + kGroup - 1) / kGroup; group-- > 0;) {
+        const size_t first = group * kGroup, end = std::min(first + kGroup, symbols.size());
+        for (size_t lane = kLanes; lane-- > 0;) {
+            uint64_t product = 1;
+            unsigned bits = 0;
+            for (size_t i = first + lane; i < end; i += kLanes, bits += scale_bits)
+                product *= frequencies[symbols[i]];
+            if (bits > 0 && states[lane] >> (64 - bits) >= product) {
+                sink.put(states[lane] & (kLow - 1), 4);
+                states[lane] >>= 32;
+            } else if (states[lane] < kLow && sink.used() > 0) {
+                return std::nullopt;
+            }
+        }
+        for (size_t i = end; i-- > first;) {
+            uint64_t &x = states[(i - first) % kLanes];
+            const uint32_t f = frequencies[symbols[i]];
+            x = ((x / f) << scale_bits) + starts[symbols[i]] + x % f;
+        }
+    }
+    const uint64_t least = *std::min_element(states.begin(), states.end());
+    if (least < kLow && sink.used() > 0) return std::nullopt;
+    for (size_t lane = kLanes; lane-- > 1;) sink.put(states[lane], 8);
+    sink.put(states[0], static_cast<unsigned>(std::bit_width(states[0]) + 7) / 8);
+    return sink.used();
+}
+
+template <unsigned kLanes, typename Symbol>
+size_t encode_shortest(std::span<const Symbol> symbols, std::span<const uint32_t> frequencies,
+                       unsigned scale_bits, std::span<uint8_t> out) {
+    for (const Symbol symbol : symbols)
+        require(symbol < frequencies.size() && frequencies[symbol] > 0, "a symbol has no slot");
+    std::vector<uint32_t> starts(frequencies.size());
+    std::exclusive_scan(frequencies.begin(), frequencies.end(), starts.begin(), 0u);
+    for (unsigned bits = scale_bits; bits <= kLowBits; ++bits)
+        if (const auto used = encode_lanes<kLanes>(symbols, frequencies, starts, scale_bits,
+                                                   uint64_t{1} << bits, out))
+            return *used;
+    fail("lanes have no common beginning");
+}
+
+template <unsigned kLanes, typename Symbol>
+void decode_lanes(Bytes payload, std::span<const uint32_t> frequencies, unsigned scale_bits,
+                  std::span<Symbol> out) {
+    using Of = Slot<Symbol>;
+    const auto table = Of::table(frequencies, scale_bits);
+    const auto *slots = table.data();
+    const uint64_t mask = (uint64_t{1} << scale_bits) - 1;
+    const uint8_t *next = payload.data();
+    const uint8_t *const end = next + payload.size();
+    const size_t others = 8 * (kLanes - 1), head = state_bytes<kLanes>(payload.size());
+    std::array<uint64_t, kLanes> states{};
+    for (size_t i = 0; i < head - others; ++i) states[0] |= uint64_t{*next++} << (8 * i);
+    for (size_t lane = 1; lane < kLanes; ++lane, next += 8)
+        states[lane] = load_little<uint64_t>(next);
+
+    // x stays below 2^64: a frequency is below 2^scale_bits, an offset below its frequency.
+    const auto decoded = [&](uint64_t &x) {
+        const auto slot = slots[x & mask];
+        x = (slot >> (Of::kSymbolBits + Of::kFieldBits)) * (x >> scale_bits) +
+            (slot >> Of::kSymbolBits & Of::kFieldMask);
+        return static_cast<Symbol>(slot);
+    };
+
+    // While every lane could read a word, none needs to ask whether there is one.
+    size_t done = 0;
+    constexpr size_t kGroup = kPair * kLanes;
+    while (out.size() - done >= kGroup && static_cast<size_t>(end - next) >= 4 * kLanes) {
+        for (uint64_t &x : states) {
+            const uint64_t refilled = x << 32 | load_little<uint32_t>(next);
+            const bool low = x < kLow;
+            x = low ? refilled : x;
+            next += low ? 4 : 0;
+        }
+        for (unsigned turn = 0; turn < kPair; ++turn)
+            for (uint64_t &x : states) out[done++] = decoded(x);
+    }
+    while (done < out.size()) {
+        for (uint64_t &x : states) {
+            if (x >= kLow || next == end) continue;
+            x = x << 32 | load_little<uint32_t>(next);
+            next += 4;
+        }
+        for (size_t i = 0; i < kGroup && done < out.size(); ++i)
+            out[done++] = decoded(states[i % kLanes]);
+    }
+    require(next == end, "the stream has bytes left over");
+    const bool alike = std::all_of(states.begin(), states.end(),
+                                   [&](uint64_t x) { return x == states[0]; });
+    require(alike && std::has_single_bit(states[0]) && states[0] > mask && states[0] <= kLow,
+            "the stream does not end where lanes begin");
 }
 
 }  // namespace
 
-size_t rans_encode(Symbols symbols, std::span<const uint32_t> frequencies, unsigned scale_bits,
-                   std::span<uint8_t> out) {
-    require(!frequencies.empty(), "the alphabet is empty");
-    check_frequencies(frequencies, scale_bits);
-    std::vector<uint32_t> start(frequencies.size());
-    std::exclusive_scan(frequencies.begin(), frequencies.end(), start.begin(), 0u);
-    size_t at = out.size();
-    const auto push = [&](uint32_t state) {
-        require(at > 0, "the output buffer is too small");
-        out[--at] = static_cast<uint8_t>(state);
-    };
-    uint32_t x = 1u << scale_bits;
-    for (size_t i = symbols.size(); i-- > 0;) {
-        const uint16_t symbol = symbols[i];
-        require(symbol < frequencies.size() && frequencies[symbol] > 0, "a symbol has no slot");
-        const uint32_t f = frequencies[symbol];
-        for (; x >= (uint64_t{f} << (31 - scale_bits)); x >>= 8) push(x);
-        x = ((x / f) << scale_bits) + start[symbol] + x % f;
-    }
-    for (; x > 0; x >>= 8) push(x);
-    return out.size() - at;
+template <typename Symbol>
+size_t rans_encode(std::span<const Symbol> symbols, std::span<const uint32_t> frequencies,
+                   unsigned scale_bits, unsigned lanes, std::span<uint8_t> out) {
+    check_frequencies<Symbol>(frequencies, scale_bits);
+    require(lanes == 1 || lanes == 4, "there are 1 or 4 lanes");
+    return lanes == 1 ? encode_shortest<1>(symbols, frequencies, scale_bits, out)
+                      : encode_shortest<4>(symbols, frequencies, scale_bits, out);
 }
 
+template <typename Symbol>
 void rans_decode(Bytes payload, std::span<const uint32_t> frequencies, unsigned scale_bits,
-                 std::span<uint16_t> out) {
-    struct Slot {
-        uint16_t symbol, frequency, offset;
-    };
-    require(!frequencies.empty(), "the alphabet is empty");
-    check_frequencies(frequencies, scale_bits);
-    std::vector<Slot> slots;
-    slots.reserve(size_t{1} << scale_bits);
-    for (size_t s = 0; s < frequencies.size(); ++s)
-        for (uint32_t offset = 0; offset < frequencies[s]; ++offset)
-            slots.push_back({static_cast<uint16_t>(s), static_cast<uint16_t>(frequencies[s]),
-                             static_cast<uint16_t>(offset)});
-    const uint32_t mask = (1u << scale_bits) - 1;
-    uint32_t x = 0;
-    size_t next = 0;
-    const auto refill = [&] {
-        while (x < kLow && next < payload.size()) x = (x << 8) | payload[next++];
-    };
-    for (uint16_t &symbol : out) {
-        refill();
-        const Slot slot = slots[x & mask];
-        x = slot.frequency * (x >> scale_bits) + slot.offset;
-        symbol = slot.symbol;
-    }
-    refill();
-    require(next == payload.size(), "the stream has bytes left over");
-    require(x == 1u << scale_bits, "the stream does not end in its first state");
+                 unsigned lanes, std::span<Symbol> out) {
+    check_frequencies<Symbol>(frequencies, scale_bits);
+    require(lanes == 1 || lanes == 4, "there are 1 or 4 lanes");
+    if (lanes == 1)
+        decode_lanes<1>(payload, frequencies, scale_bits, out);
+    else
+        decode_lanes<4>(payload, frequencies, scale_bits, out);
 }
 
 // Positions -------------------------------------------------------------------------------
 
-template <typename Column>
-void gaps_to_rows(Symbols symbols, const Scan &scan, std::span<uint32_t> indptr,
+template <typename Symbol, typename Column>
+void gaps_to_rows(std::span<const Symbol> symbols, const Scan &scan, std::span<uint32_t> indptr,
                   std::span<Column> columns) {
     constexpr uint64_t kMost = uint64_t{1} << 32;
     require(scan.rows < kMost && scan.cols < kMost, "the matrix is too large");
@@ -300,7 +417,7 @@ void gaps_to_rows(Symbols symbols, const Scan &scan, std::span<uint32_t> indptr,
     const auto walk = [&](auto entry) {
         uint64_t position = 0;
         size_t found = 0;
-        for (const uint16_t symbol : symbols) {
+        for (const Symbol symbol : symbols) {
             require(symbol <= scan.step, "a gap is out of range");
             position += symbol;
             if (symbol == scan.step) continue;
@@ -325,9 +442,29 @@ void gaps_to_rows(Symbols symbols, const Scan &scan, std::span<uint32_t> indptr,
     });
 }
 
-template void gaps_to_rows<uint16_t>(Symbols, const Scan &, std::span<uint32_t>,
-                                     std::span<uint16_t>);
-template void gaps_to_rows<uint32_t>(Symbols, const Scan &, std::span<uint32_t>,
-                                     std::span<uint32_t>);
+template <typename Symbol>
+void unzigzag(std::span<const Symbol> symbols, std::span<int32_t> out) {
+    require(symbols.size() == out.size(), "symbols and integers differ in number");
+    for (size_t i = 0; i < symbols.size(); ++i) {
+        const auto half = static_cast<int32_t>(symbols[i] >> 1);
+        out[i] = half ^ -static_cast<int32_t>(symbols[i] & 1);
+    }
+}
+
+#define RETICULE_FOR_SYMBOL(Symbol)                                                              \
+    template void pack_bits(std::span<const Symbol>, unsigned, std::span<uint8_t>);              \
+    template void unpack_bits(Bytes, unsigned, std::span<Symbol>);                               \
+    template size_t rans_encode(std::span<const Symbol>, std::span<const uint32_t>, unsigned,    \
+                                unsigned, std::span<uint8_t>);                                   \
+    template void rans_decode(Bytes, std::span<const uint32_t>, unsigned, unsigned,              \
+                              std::span<Symbol>);                                                \
+    template void gaps_to_rows(std::span<const Symbol>, const Scan &, std::span<uint32_t>,       \
+                               std::span<uint16_t>);                                             \
+    template void gaps_to_rows(std::span<const Symbol>, const Scan &, std::span<uint32_t>,       \
+                               std::span<uint32_t>);                                             \
+    template void unzigzag(std::span<const Symbol>, std::span<int32_t>);
+RETICULE_FOR_SYMBOL(uint8_t)
+RETICULE_FOR_SYMBOL(uint16_t)
+#undef RETICULE_FOR_SYMBOL
 
 }  // namespace reticule

@@ -6,6 +6,13 @@ Pair = tuple[int, ...]
 # exactly the type named in their docstrings; ValueError or TypeError otherwise.
 
 def lookup(codes: np.ndarray, table: np.ndarray, out: np.ndarray) -> None: ...
+def inverse_dct(
+    coefficients: np.ndarray,
+    out: np.ndarray,
+    vertical: np.ndarray,
+    horizontal: np.ndarray,
+    threads: int,
+) -> None: ...
 def sparse_columns(
     indptr: np.ndarray,
     columns: np.ndarray,
@@ -78,15 +85,15 @@ def lrn(
 
 def pack_bits(symbols: np.ndarray, width: int, out: np.ndarray) -> None: ...
 def unpack_bits(payload: np.ndarray, width: int, out: np.ndarray) -> None: ...
-def huffman_lengths(counts: np.ndarray, limit: int, out: np.ndarray) -> None: ...
-def huffman_encode(symbols: np.ndarray, lengths: np.ndarray, out: np.ndarray) -> int: ...
-def huffman_decode(payload: np.ndarray, lengths: np.ndarray, out: np.ndarray) -> None: ...
+def share_slots(weights: np.ndarray, scale_bits: int, frequencies: np.ndarray) -> None: ...
+def read_frequencies(data: np.ndarray, frequencies: np.ndarray) -> tuple[int, int]: ...
 def rans_encode(
-    symbols: np.ndarray, frequencies: np.ndarray, scale_bits: int, out: np.ndarray
+    symbols: np.ndarray, frequencies: np.ndarray, scale_bits: int, lanes: int, out: np.ndarray
 ) -> int: ...
 def rans_decode(
-    payload: np.ndarray, frequencies: np.ndarray, scale_bits: int, out: np.ndarray
+    payload: np.ndarray, frequencies: np.ndarray, scale_bits: int, lanes: int, out: np.ndarray
 ) -> None: ...
+def unzigzag(symbols: np.ndarray, out: np.ndarray) -> None: ...
 def gaps_to_rows(
     symbols: np.ndarray,
     step: int,
@@ -96,3 +103,87 @@ def gaps_to_rows(
     indptr: np.ndarray,
     columns: np.ndarray,
 ) -> None: ...
+
+# Trellis-coded quantisation (trellis.cpp) and the context coder (context_coder.cpp).
+
+def trellis_indices(levels: np.ndarray, columns: int, states: int, out: np.ndarray) -> None: ...
+def trellis_levels(indices: np.ndarray, columns: int, states: int, out: np.ndarray) -> None: ...
+def trellis_quantisers(indices: np.ndarray, columns: int, states: int, out: np.ndarray) -> None: ...
+def quantise(
+    weights: np.ndarray,
+    rows: int,
+    columns: int,
+    step: float,
+    lam: float,
+    states: int,
+    importance: np.ndarray,
+    pivots: np.ndarray,
+    spread: np.ndarray,
+    block: int,
+    factor_of_row: np.ndarray,
+    rates: np.ndarray,
+    classes: np.ndarray,
+    out: np.ndarray,
+) -> float: ...
+
+class ContextEncoder:
+    def __init__(self, preset: int) -> None: ...
+    def integers(
+        self,
+        values: np.ndarray,
+        mask: np.ndarray,
+        rows: int,
+        channels: int,
+        height: int,
+        width: int,
+        states: int,
+        signed: bool,
+    ) -> None: ...
+    def rates(
+        self,
+        values: np.ndarray,
+        mask: np.ndarray,
+        rows: int,
+        channels: int,
+        height: int,
+        width: int,
+        states: int,
+        signed: bool,
+        out: np.ndarray,
+    ) -> None: ...
+    def floats(
+        self,
+        patterns: np.ndarray,
+        bits: int,
+        rows: int,
+        channels: int,
+        height: int,
+        width: int,
+    ) -> None: ...
+    def size(self) -> int: ...
+    def finish(self) -> bytes: ...
+
+class ContextDecoder:
+    def __init__(self, preset: int, payload: np.ndarray) -> None: ...
+    def integers(
+        self,
+        out: np.ndarray,
+        mask: np.ndarray,
+        rows: int,
+        channels: int,
+        height: int,
+        width: int,
+        states: int,
+        signed: bool,
+    ) -> None: ...
+    def floats(
+        self,
+        out: np.ndarray,
+        bits: int,
+        rows: int,
+        channels: int,
+        height: int,
+        width: int,
+    ) -> None: ...
+    def position(self) -> int: ...
+    def finish(self) -> None: ...

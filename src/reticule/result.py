@@ -45,6 +45,7 @@ class Result:
     accuracy_after: float | None
     measured_on: str | None
     max_drop: float | None
+    max_bytes: int | None
     seconds: float
     tensor_bytes: Mapping[str, int]
 
@@ -71,7 +72,9 @@ class Result:
 
     @property
     def budget_met(self) -> bool | None:
-        """Whether ``max_drop`` was kept; None without a budget."""
+        """Whether ``max_drop`` or ``max_bytes`` was kept; None without a budget."""
+        if self.max_bytes is not None:
+            return self.bytes_file <= self.max_bytes
         if self.max_drop is None or self.drop_points is None:
             return None
         return self.drop_points <= self.max_drop + 1e-9

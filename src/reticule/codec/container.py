@@ -1,7 +1,7 @@
-"""The ``.ret`` file: a header, metadata, and one record for each tensor.
+"""The ``.ret`` file: a header, metadata, the structure of all tensors, and chunks.
 
-docs/format.md is the specification.  The same network and description give the same
-bytes; nothing in a file tells where or when it was made.
+docs/format.md is the specification.  The same network, description and preset give the
+same bytes; nothing in a file tells where or when it was made.
 
 >>> import numpy as np
 >>> from reticule.forms import Packed
@@ -18,23 +18,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from math import prod
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 from reticule.codec.about import About
 from reticule.codec.bits import ByteReader, ByteWriter
-from reticule.codec.forms import read_form, read_shape, write_form
-from reticule.codec.limits import Budget, Limits
+from reticule.codec.limits import Limits
 from reticule.codec.metadata import Metadata, read_metadata, write_metadata
-from reticule.errors import Fault, FormatError, ModelError, ReticuleError
+from reticule.codec.section import Section, Slices, write_section
+from reticule.errors import Fault, ModelError, ReticuleError
 from reticule.files import write_whole
 from reticule.forms import Form, Packed
-from reticule.forms.base import Shape
 
 MAGIC = b"\x89RET"
-VERSION = 1
+VERSION = 2
+DEFAULT_PRESET = "small"
 _HEADER = 64  # no header is longer
+_CRC = 4
 _DEFAULT = Limits()
 
 
@@ -42,13 +43,17 @@ _DEFAULT = Limits()
 class Stored:
     """A network as it is in a file, and how many bytes it takes there.
 
-    ``tensor_bytes`` (by tensor, in the file's order) adds up to ``bytes_weights``.
+    ``tensor_bytes`` (by tensor, in the file's order) adds up to ``bytes_weights``: what
+    tensors share, such as checksums, is divided among them.  ``bytes_coded`` is the part
+    of ``bytes_weights`` that entropy coders made.
     """
 
     packed: Packed
     about: About
+    preset: str
     bytes_file: int
     bytes_weights: int
+    bytes_coded: int
     tensor_bytes: dict[str, int]
 
 
@@ -59,60 +64,62 @@ Loaded: TypeAlias = Stored
 # Writing --------------------------------------------------------------------------------------
 
 
-def save(path: str | os.PathLike[str], packed: Packed, about: About) -> Saved:
+def save(
+    path: str | os.PathLike[str], packed: Packed, about: About, preset: str = DEFAULT_PRESET
+) -> Saved:
     """Write a file, or leave what was there untouched and raise ReticuleError."""
-    data, saved = _encode(packed, about)
+    data, saved = _encode(packed, about, preset)
     write_whole(path, data)
     return saved
 
 
-def dumps(packed: Packed, about: About) -> bytes:
+def dumps(packed: Packed, about: About, preset: str = DEFAULT_PRESET) -> bytes:
     """The bytes of a file."""
-    return _encode(packed, about)[0]
+    return _encode(packed, about, preset)[0]
 
 
-def _encode(packed: Packed, about: About) -> tuple[bytes, Saved]:
+def _encode(packed: Packed, about: About, preset: str) -> tuple[bytes, Saved]:
     graph = packed.graph.check()
     if set(graph.tensors) != set(packed.forms):
         odd = min(set(graph.tensors) ^ set(packed.forms))
         raise ModelError(f"tensor '{odd}' is in the graph or has a form, but not both")
+    for name, shape in graph.tensors.items():
+        if packed.forms[name].shape != tuple(shape):
+            raise ModelError(
+                f"tensor '{name}' has a form of shape {packed.forms[name].shape}, not {shape}"
+            )
     deflated, inflated = write_metadata(Metadata.of(graph, about))
     read_metadata(deflated, inflated, "the network", _DEFAULT)  # names and limits hold
-    records = {
-        name: _record(name, packed.forms[name], tuple(shape))
-        for name, shape in graph.tensors.items()
-    }
+    section = write_section({name: packed.forms[name] for name in graph.tensors}, preset)
     weights = sum(form.size for form in packed.forms.values())
-    section = sum(map(len, records.values()))
     out = ByteWriter()
     out.raw(MAGIC)
     out.raw(bytes([VERSION]))
-    for number in (len(deflated), inflated, section, weights):
+    bytes_weights = len(section.head) + _CRC + len(section.chunks)
+    for number in (len(deflated), inflated, len(section.head), bytes_weights, weights):
         out.varint(number)
     out.raw(deflated)
+    out.raw(section.head)
     out.checksum()
-    for record in records.values():
-        out.raw(record)
+    out.raw(section.chunks)
     data = out.bytes()
-    _read_header(ByteReader(data, "the network"), len(data), _DEFAULT)
-    sizes = {name: len(record) for name, record in records.items()}
-    return data, Stored(packed, about, len(out), section, sizes)
+    _open(data, "the network", _DEFAULT)  # limits hold here too
+    sizes = _shared_out(section.costs, bytes_weights)
+    coded = section.bytes_coded
+    return data, Stored(packed, about, preset, len(data), bytes_weights, coded, sizes)
 
 
-def _record(name: str, form: Form, shape: Shape) -> bytes:
-    """Length, form and checksum of one tensor."""
-    if form.shape != shape:
-        raise ModelError(f"tensor '{name}' has a form of shape {form.shape}, not {shape}")
-    body = ByteWriter()
-    try:
-        write_form(form, body)
-    except ModelError as problem:
-        raise ModelError(f"tensor '{name}': {problem}") from None
-    out = ByteWriter()
-    out.varint(len(body))
-    out.raw(body.bytes())
-    out.checksum()
-    return out.bytes()
+def _shared_out(costs: dict[str, int], total: int) -> dict[str, int]:
+    """Whole numbers near the costs that add up to the total: largest remainders first."""
+    known = sum(costs.values())
+    if not known:
+        return dict.fromkeys(costs, 0) | dict.fromkeys(list(costs)[:1], total)
+    exact = {name: cost * total / known for name, cost in costs.items()}
+    shares = {name: int(share) for name, share in exact.items()}
+    missing = total - sum(shares.values())
+    for name in sorted(costs, key=lambda name: shares[name] - exact[name])[:missing]:
+        shares[name] += 1
+    return shares
 
 
 # Reading --------------------------------------------------------------------------------------
@@ -120,62 +127,133 @@ def _record(name: str, form: Form, shape: Shape) -> bytes:
 
 @dataclass(frozen=True)
 class _Header:
+    size: int
     deflated: int
     inflated: int
+    head: int
     section: int
     weights: int
 
+    @property
+    def chunks_at(self) -> int:
+        """Where the first chunk begins."""
+        return self.size + self.deflated + self.head + _CRC
+
+
+def load(
+    path: str | os.PathLike[str], limits: Limits = _DEFAULT, threads: int | None = None
+) -> Loaded:
+    """Read a file; FormatError if it is not valid, ReticuleError if it cannot be read.
+
+    Chunks are decoded by so many threads at once (None: one for each processor).
+    """
+    name = os.fspath(path)
+    return loads(_contents(name, limits), limits, name, threads)
+
+
+def load_tensor(path: str | os.PathLike[str], tensor: str, limits: Limits = _DEFAULT) -> Form:
+    """One tensor of a file, by name; only the chunks that hold it are read, checked and decoded."""
+    name = os.fspath(path)
+    with _opened(name) as (file, size):
+        header = _read_header(ByteReader(file.read(_HEADER), name), size, limits)
+        file.seek(0)
+        chunks = _InFile(file, header.chunks_at, size)
+        opened = _before_chunks(header, file.read(header.chunks_at), chunks, name, limits)
+        if tensor not in opened.metadata.tensors:
+            raise ReticuleError(f"{name}: there is no tensor '{tensor}'; 'inspect' lists them")
+        return opened.section.forms([tensor], 1)[tensor]
+
 
 @dataclass(frozen=True)
-class _Record:
-    """A tensor whose checksum and shape have been read, but not its form."""
+class _InFile:
+    """Bytes from a place in a file to its end, read when they are wanted."""
 
-    reader: ByteReader
-    shape: Shape
-    parts: int
-    size: int  # in bytes
+    file: BinaryIO
+    start: int
+    end: int
 
+    def __len__(self) -> int:
+        return self.end - self.start
 
-def load(path: str | os.PathLike[str], limits: Limits = _DEFAULT) -> Loaded:
-    """Read a file; FormatError if it is not valid, ReticuleError if it cannot be read."""
-    name = os.fspath(path)
-    try:
-        with open(name, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            head = file.read(min(size, _HEADER))
-            _read_header(ByteReader(head, name), size, limits)
-            file.seek(0)
-            data = file.read(size)
-    except (OSError, ValueError) as problem:
-        reason = getattr(problem, "strerror", None) or str(problem)
-        raise ReticuleError(
-            f"{name}: cannot be read ({reason}); give the path of a .ret file"
-        ) from None
-    return loads(data, limits, name)
+    def __getitem__(self, span: slice, /) -> bytes:
+        self.file.seek(self.start + span.start)
+        return self.file.read(span.stop - span.start)
 
 
-def loads(data: bytes, limits: Limits = _DEFAULT, name: str = "the data") -> Loaded:
+def loads(
+    data: bytes, limits: Limits = _DEFAULT, name: str = "the data", threads: int | None = None
+) -> Loaded:
     """Read the bytes of a file; ``name`` is what errors call them."""
+    opened = _open(data, name, limits)
+    header, metadata, section = opened.header, opened.metadata, opened.section
+    graph = metadata.graph(section.shapes, name)
+    forms = section.forms(metadata.tensors, threads or os.cpu_count() or 1)
+    sizes = _shared_out(section.costs, header.section)
+    return Stored(
+        Packed(graph, forms),
+        metadata.about,
+        section.preset,
+        len(data),
+        header.section,
+        section.bytes_coded,
+        sizes,
+    )
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[tuple[BinaryIO, int]]:
+    """A file and its size; what cannot be read becomes a ReticuleError."""
+    try:
+        file = open(name, "rb")  # noqa: SIM115 (closed below)
+    except (OSError, ValueError) as problem:  # ValueError: a name that no file can have
+        raise _unreadable(name, problem) from None
+    with file:
+        try:
+            yield file, os.fstat(file.fileno()).st_size
+        except OSError as problem:
+            raise _unreadable(name, problem) from None
+
+
+def _unreadable(name: str, problem: Exception) -> ReticuleError:
+    reason = getattr(problem, "strerror", None) or str(problem)
+    return ReticuleError(f"{name}: cannot be read ({reason}); give the path of a .ret file")
+
+
+def _contents(name: str, limits: Limits) -> bytes:
+    """A file's bytes, read only if its header agrees with its size."""
+    with _opened(name) as (file, size):
+        _read_header(ByteReader(file.read(_HEADER), name), size, limits)
+        file.seek(0)
+        return file.read(size)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """Everything but the contents of chunks."""
+
+    header: _Header
+    metadata: Metadata
+    section: Section
+
+
+def _open(data: bytes, name: str, limits: Limits) -> _Opened:
+    """Check and read the bytes of a file up to its chunks."""
+    header = _read_header(ByteReader(data, name), len(data), limits)
+    return _before_chunks(header, data, memoryview(data)[header.chunks_at :], name, limits)
+
+
+def _before_chunks(
+    header: _Header, data: bytes, chunks: Slices, name: str, limits: Limits
+) -> _Opened:
+    """Check and read what lies between header and chunks; the data begin with the header."""
     reader = ByteReader(data, name)
-    header = _read_header(reader, len(data), limits)
+    reader.raw(header.size)
     deflated = bytes(reader.raw(header.deflated))
+    head = ByteReader(reader.raw(header.head), name)
     reader.checksum()
     metadata = read_metadata(deflated, header.inflated, name, limits)
-    budget = Budget(header.weights, limits)
-    records = dict(zip(metadata.tensors, _records(reader, metadata.tensors, budget), strict=True))
-    reader.finish()
-    weights = sum(prod(record.shape) for record in records.values())
-    if weights != header.weights:
-        raise FormatError(
-            Fault.TENSORS, name, f"{weights} weights, the header says {header.weights}"
-        )
-    graph = metadata.graph([record.shape for record in records.values()], name)
-    forms = {
-        tensor: read_form(record.reader, record.shape, record.parts, budget)
-        for tensor, record in records.items()
-    }
-    sizes = {tensor: record.size for tensor, record in records.items()}
-    return Stored(Packed(graph, forms), metadata.about, len(data), header.section, sizes)
+    section = Section.read(head, chunks, metadata.tensors, header.weights, limits)
+    return _Opened(header, metadata, section)
 
 
 def _read_header(reader: ByteReader, size: int, limits: Limits) -> _Header:
@@ -184,28 +262,19 @@ def _read_header(reader: ByteReader, size: int, limits: Limits) -> _Header:
         raise reader.fail(Fault.NOT_RET)
     if (version := reader.byte()) != VERSION:
         raise reader.fail(Fault.VERSION, f"{version}; this reads {VERSION}")
-    header = _Header(*(reader.varint() for _ in range(4)))
+    numbers = [reader.varint() for _ in range(5)]
+    header = _Header(reader.at, *numbers)
     if header.inflated > limits.metadata_bytes or header.deflated > 2 * limits.metadata_bytes:
         raise reader.fail(Fault.TOO_LARGE, f"{header.inflated} bytes of metadata")
-    if header.weights > limits.elements:
-        raise reader.fail(Fault.TOO_LARGE, f"{header.weights} weights")
+    if header.weights > limits.weights_of(header.section):
+        raise reader.fail(Fault.TOO_LARGE, f"{header.weights} weights in {header.section} bytes")
     if header.section > 6 * header.weights + (16 << 20):
         raise reader.fail(Fault.TOO_LARGE, f"{header.section} bytes for {header.weights} weights")
-    expected = reader.at + header.deflated + 4 + header.section
+    if header.head + _CRC > header.section:
+        raise reader.fail(Fault.TRUNCATED, f"a section of {header.section} bytes")
+    expected = reader.at + header.deflated + header.section
     if expected > size:
         raise reader.fail(Fault.TRUNCATED, f"{size} of {expected} bytes")
     if expected < size:
         raise reader.fail(Fault.TRAILING, f"{size - expected} bytes")
     return header
-
-
-def _records(reader: ByteReader, tensors: tuple[str, ...], budget: Budget) -> Iterator[_Record]:
-    """The records of all tensors, checksums checked."""
-    for tensor in tensors:
-        start = reader.at
-        length = reader.varint()
-        body = reader.raw(length)
-        reader.checksum(start)
-        inner = ByteReader(body, f"{reader.where}: tensor '{tensor}'")
-        shape, parts = read_shape(inner, budget)
-        yield _Record(inner, shape, parts, reader.at - start)

@@ -1,180 +1,230 @@
-"""Forms into bytes and back: one entry of ``REGISTRY`` for each form.
+"""Forms into structure and arrays, and back: one entry of ``REGISTRY`` for each form.
 
-A tensor is a sequence of parts in postfix order: inner forms come before the form that
-holds them, which takes them from a stack.  So neither direction recurses, and a reader
-knows everything about the inner forms when it reads the outer one.
+A tensor is a sequence of parts in prefix order: a form comes before the forms inside it
+and says where they sit.  Parts are read into a list and built from its end, so neither
+direction recurses.  Building waits until the arrays have been decoded.
 
 To add a form, write a :class:`FormCodec` for it and add it to ``REGISTRY``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from math import prod
 
 import numpy as np
 
-from reticule.codec import streams
-from reticule.codec.bits import ByteReader, ByteWriter
+from reticule import _native
+from reticule.codec.arrays import Array, Kind, Slot
+from reticule.codec.bits import ByteReader
 from reticule.codec.limits import Budget, Limits, size_within
-from reticule.codec.positions import MAX_STEP_BITS, encode_positions, gaps_to_rows
+from reticule.codec.parts import FormCodec, Part, Reader, Writer
 from reticule.errors import Fault, ModelError
-from reticule.forms import Codebook, Dense, Form, Sparse, matrix_shape
+from reticule.forms import Codebook, Dense, Form, Quantised, Sparse, Spectral
 from reticule.forms.base import Shape
+from reticule.forms.quantised import LARGEST_LEVEL, TRELLIS_STATES
 
 MAX_CENTROIDS = 1 << 16
 _DEFAULT = Limits()
 
 
 @dataclass(frozen=True)
-class Source:
-    """What reading a part may use: its bytes, the forms inside it, and what it may allocate."""
+class _Dense:
+    """Bit patterns of float32 or float16 numbers."""
 
-    reader: ByteReader
-    inner: list[Form]
-    budget: Budget
+    dtype: str
+    kind: type[Form] = Dense
 
-    def stream(self, count: int, alphabet: int) -> np.ndarray:
-        """The next stream of symbols, paid for from the budget."""
-        self.budget.spend(count, self.reader.where)
-        return streams.decode(self.reader, count, alphabet, self.budget.limits)
+    def write(self, form: Dense, slot: Slot, out: Writer) -> list[tuple[Form, Slot]]:
+        if not np.isfinite(form.values).all():
+            raise ModelError("weights are NaN or infinite; repair or retrain the network first")
+        flat = np.ascontiguousarray(form.values).reshape(-1)
+        out.array(slot, Kind.FLOATS, flat.view(self._patterns))
+        return []
 
-    def pop(self) -> Form:
-        """The innermost form that nothing has taken yet; it must be a vector."""
-        if not self.inner:
-            raise self.reader.fail(Fault.TENSORS, "a form lacks the form inside it")
-        form = self.inner.pop()
-        if len(form.shape) != 1:
-            raise self.reader.fail(Fault.TENSORS, f"an inner form has shape {form.shape}")
-        return form
+    def read(self, slot: Slot, source: Reader) -> Part:
+        array = source.array(slot, Kind.FLOATS, self._patterns)
+
+        def build(_: list[Form]) -> Form:
+            values = slot.take(array.data).view(self.dtype)
+            if not np.isfinite(values).all():
+                raise source.fail(Fault.BAD_VALUE)
+            return Dense(values)
+
+        return Part(build)
+
+    @property
+    def _patterns(self) -> str:
+        return self.dtype.replace("f", "u")
 
 
-@dataclass(frozen=True)
-class FormCodec:
-    """How one form is stored: its class, the forms inside it, and its own data.
+class _Codebook:
+    """Indices as ranks: centroids in rising order, counted from zero.
 
-    ``read`` gets the form's shape, whose size has been checked.
+    So a coder sees small integers for small weights.  The form keeps its own order.
     """
 
-    kind: type[Form]
-    inner: Callable[[Any], tuple[Form, ...]]
-    write: Callable[[Any, ByteWriter], None]
-    read: Callable[[Shape, Source], Form]
+    kind: type[Form] = Codebook
+
+    def write(self, form: Codebook, slot: Slot, out: Writer) -> list[tuple[Form, Slot]]:
+        k = form.centroids.shape[0]
+        if k > MAX_CENTROIDS:
+            raise ModelError(f"{k} centroids; {MAX_CENTROIDS} are possible")
+        out.structure.varint(k)
+        ranks = _ranks(form.centroids.dense())
+        values = ranks[form.indices] if k else np.zeros(form.indices.shape, np.int32)
+        out.array(slot, Kind.INTEGERS, values, k)
+        return [(form.centroids, Slot.of((k,)))]
+
+    def read(self, slot: Slot, source: Reader) -> Part:
+        k = source.structure.varint()
+        if k > MAX_CENTROIDS:
+            raise source.fail(Fault.TOO_LARGE, f"{k} centroids")
+        array = source.array(slot, Kind.INTEGERS, "i4", k)
+        inner = Slot.of((k,))
+
+        def build(forms: list[Form]) -> Form:
+            ranks = _ranks(forms[0].dense())
+            index_of = np.full(2 * k + 1, k, np.int32)  # k: no centroid has this rank
+            index_of[ranks + k] = np.arange(k)
+            indices = index_of[slot.take(array.data) + k]
+            if int(indices.max(initial=-1)) >= k:
+                raise source.fail(Fault.BAD_INDEX, "a rank without a centroid")
+            return Codebook(indices, forms[0])
+
+        return Part(build, [inner])
 
 
-# Dense ----------------------------------------------------------------------------------------
-# Each byte of the numbers is a stream of its own, lowest byte first: signs and exponents
-# are predictable, mantissas are not.
+def _ranks(centroids: np.ndarray) -> np.ndarray:
+    """The rank of each centroid: 0 for the first zero, 1, 2, ... upwards, -1, -2, ... down.
+
+    Equal centroids are ranked in the order of the table.
+
+    >>> _ranks(np.array([0.5, -1.0, 0.25, -2.0], "f4")).tolist()
+    [2, -1, 1, -2]
+    >>> _ranks(np.array([0.5, 0.0, -1.0], "f4")).tolist()
+    [1, 0, -1]
+    """
+    order = np.argsort(centroids, kind="stable")
+    negative = int(np.count_nonzero(centroids < 0))
+    places = np.arange(centroids.size, dtype=np.int32) - negative
+    if not (centroids == 0).any():
+        places[negative:] += 1
+    ranks = np.empty(centroids.size, np.int32)
+    ranks[order] = places
+    return ranks
 
 
-def _write_dense(form: Dense, out: ByteWriter) -> None:
-    if not np.isfinite(form.values).all():
-        raise ModelError("weights are NaN or infinite; repair or retrain the network first")
-    for plane in _planes(form.values):
-        out.raw(streams.encode(plane, 256))
+class _Sparse:
+    """A mask; the values sit under it."""
+
+    kind: type[Form] = Sparse
+
+    def write(self, form: Sparse, slot: Slot, out: Writer) -> list[tuple[Form, Slot]]:
+        mask = out.array(slot, Kind.MASK, form.mask().astype(np.uint8), 1)
+        return [(form.values, slot.under(mask))]
+
+    def read(self, slot: Slot, source: Reader) -> Part:
+        mask = source.array(slot, Kind.MASK, "u1", 1)
+        # Row pointers: an empty tensor may have many rows.
+        source.budget.spend(slot.layout.rows if slot.mask is None else 1, source.where)
+
+        def build(forms: list[Form]) -> Form:
+            return Sparse.at(slot.take(mask.data).view(bool), forms[0])
+
+        return Part(build, [slot.under(mask)])
 
 
-def _planes(values: np.ndarray) -> np.ndarray:
-    """The bytes of a number array, lowest first: (bytes, count)."""
-    width = values.dtype.itemsize
-    little = values.astype(values.dtype.newbyteorder("<"), copy=False).ravel()
-    return little.view(np.uint8).reshape(-1, width).T
+class _Quantised:
+    """A byte for trellis and step, the step as a bfloat16 if it is one, levels or indices.
+
+    An index is half a level, so that indices have half the range.
+    """
+
+    kind: type[Form] = Quantised
+
+    def write(self, form: Quantised, slot: Slot, out: Writer) -> list[tuple[Form, Slot]]:
+        step = np.array(form.step, "<f4").tobytes()
+        short = step[:2] == b"\0\0"
+        out.structure.raw(bytes([TRELLIS_STATES.index(form.states) | 8 * (not short)]))
+        out.structure.raw(step[2:] if short else step)
+        values = form.levels.astype(np.int32).reshape(-1)
+        if form.states:
+            if slot.mask is not None:
+                raise ModelError("trellis-coded levels cannot be the values of a sparse form")
+            levels, values = values, np.empty_like(values)
+            try:
+                _native.trellis_indices(levels, slot.layout.columns, form.states, values)
+            except ValueError as problem:
+                raise ModelError(f"its levels do not follow the trellis: {problem}") from None
+        out.array(slot, Kind.INTEGERS, values, LARGEST_LEVEL, form.states)
+        return []
+
+    def read(self, slot: Slot, source: Reader) -> Part:
+        structure = source.structure
+        head = structure.byte()
+        if head & 0xF0 or head & 7 >= len(TRELLIS_STATES):
+            raise source.fail(Fault.UNKNOWN_FORM, f"a quantiser of kind {head}")
+        states = TRELLIS_STATES[head & 7]
+        if states and slot.mask is not None:
+            raise source.fail(Fault.UNKNOWN_FORM, "a trellis under a mask")
+        short = b"" if head & 8 else b"\0\0"
+        step = float(np.frombuffer(short + bytes(structure.raw(4 if head & 8 else 2)), "<f4")[0])
+        if not (np.isfinite(step) and step > 0):
+            raise source.fail(Fault.BAD_VALUE, f"a step of {step}")
+        largest = LARGEST_LEVEL // 2 if states else LARGEST_LEVEL
+        array = source.array(slot, Kind.INTEGERS, "i4", largest, states)
+
+        def build(_: list[Form]) -> Form:
+            try:
+                return Quantised(slot.take(array.data), step, states)
+            except ValueError as problem:
+                raise source.fail(Fault.BAD_VALUE, str(problem)) from None
+
+        return Part(build)
 
 
-def _dense_reader(dtype: str) -> Callable[[Shape, Source], Form]:
-    def read(shape: Shape, source: Source) -> Form:
-        width = np.dtype(dtype).itemsize
-        count = int(np.prod(shape, dtype=np.int64))
-        first = source.stream(count, 256)  # proves that there are bytes for so many numbers
-        planes = np.empty((count, width), np.uint8)
-        planes[:, 0] = first
-        for index in range(1, width):
-            planes[:, index] = streams.decode(source.reader, count, 256, source.budget.limits)
-        values = planes.view(f"<{dtype}").reshape(shape).astype(dtype, copy=False)
-        if not np.isfinite(values).all():
-            raise source.reader.fail(Fault.BAD_VALUE)
-        return Dense(values)
+class _Spectral:
+    """Nothing of its own: the coefficients sit where the weights would."""
 
-    return read
+    kind: type[Form] = Spectral
 
+    def write(self, form: Spectral, slot: Slot, out: Writer) -> list[tuple[Form, Slot]]:
+        if slot.mask is not None:
+            raise ModelError("the values of a sparse form have no kernels to transform")
+        if not _bounded(form):
+            raise ModelError("its coefficients are so large that weights may be infinite")
+        return [(form.coefficients, slot)]
 
-# Codebook -------------------------------------------------------------------------------------
-# Indices are one stream; of more than 4096 centroids, two streams of bytes.
+    def read(self, slot: Slot, source: Reader) -> Part:
+        def build(forms: list[Form]) -> Form:
+            try:
+                form = Spectral(forms[0])
+            except ValueError as problem:
+                raise source.fail(Fault.UNKNOWN_FORM, str(problem)) from None
+            if not _bounded(form):
+                raise source.fail(Fault.BAD_VALUE, "its coefficients are too large")
+            return form
 
-
-def _write_codebook(form: Codebook, out: ByteWriter) -> None:
-    k = form.centroids.shape[0]
-    if k > MAX_CENTROIDS:
-        raise ModelError(f"{k} centroids; {MAX_CENTROIDS} are possible")
-    if k <= streams.MAX_ALPHABET:
-        out.raw(streams.encode(form.indices, max(k, 1)))
-        return
-    for plane, alphabet in zip(_planes(form.indices.astype("<u2")), _halves(k), strict=True):
-        out.raw(streams.encode(plane, alphabet))
+        if slot.mask is not None:
+            raise source.fail(Fault.UNKNOWN_FORM, "a transform under a mask")
+        return Part(build, [slot])
 
 
-def _halves(k: int) -> tuple[int, int]:
-    return 256, ((k - 1) >> 8) + 1
+def _bounded(form: Spectral) -> bool:
+    """Whether every sum over a kernel is finite: the basis has no entry above one."""
+    values = form.coefficients.dense()
+    largest = float(max(values.max(initial=0), -values.min(initial=0)))
+    return largest * prod(form.shape[-2:]) <= float(np.finfo(np.float32).max)
 
-
-def _read_codebook(shape: Shape, source: Source) -> Form:
-    centroids = source.pop()
-    k = centroids.shape[0]
-    count = int(np.prod(shape, dtype=np.int64))
-    if k > MAX_CENTROIDS:
-        raise source.reader.fail(Fault.TOO_LARGE, f"{k} centroids")
-    if k <= streams.MAX_ALPHABET:
-        indices = source.stream(count, max(k, 1))
-    else:
-        low, high = (source.stream(count, alphabet) for alphabet in _halves(k))
-        indices = low | high << 8
-    if count and int(indices.max()) >= k:
-        raise source.reader.fail(Fault.BAD_INDEX, f"an index is not below {k}")
-    return Codebook(indices.reshape(shape), centroids)
-
-
-# Sparse ---------------------------------------------------------------------------------------
-# A byte (log2 of the step, plus 16 if scanned by columns), the number of escapes, and the
-# stream of gaps and escapes.  The number of stored weights is that of the values inside.
-
-
-def _write_sparse(form: Sparse, out: ByteWriter) -> None:
-    relative = encode_positions(form.positions(), *matrix_shape(form.shape))
-    out.raw(bytes([relative.step.bit_length() - 1 | 16 * relative.by_columns]))
-    out.varint(relative.symbols.size - form.columns.size)
-    out.raw(relative.stream)
-
-
-def _read_sparse(shape: Shape, source: Source) -> Form:
-    values = source.pop()
-    reader, count = source.reader, values.shape[0]
-    rows, cols = matrix_shape(shape)
-    head = reader.byte()
-    bits, by_columns = head & 15, head >> 4
-    if bits > MAX_STEP_BITS or by_columns > 1:
-        raise reader.fail(Fault.BAD_STREAM, f"a position code of kind {head}")
-    escapes = reader.varint()
-    if count + (escapes << bits) > rows * cols or (escapes and not count):
-        raise reader.fail(
-            Fault.BAD_INDEX, f"{count} weights and {escapes} escapes in shape {shape}"
-        )
-    source.budget.spend(rows + 1, reader.where)
-    symbols = source.stream(count + escapes, (1 << bits) + 1)
-    try:
-        indptr, columns = gaps_to_rows(symbols, 1 << bits, rows, cols, count, bool(by_columns))
-    except ValueError as problem:
-        raise reader.fail(Fault.BAD_INDEX, str(problem)) from None
-    return Sparse(shape, indptr, columns, values)
-
-
-# ----------------------------------------------------------------------------------------------
 
 REGISTRY: dict[int, FormCodec] = {
-    0: FormCodec(Dense, lambda form: (), _write_dense, _dense_reader("f4")),
-    1: FormCodec(Dense, lambda form: (), _write_dense, _dense_reader("f2")),
-    2: FormCodec(Codebook, lambda form: (form.centroids,), _write_codebook, _read_codebook),
-    3: FormCodec(Sparse, lambda form: (form.values,), _write_sparse, _read_sparse),
+    0: _Dense("<f4"),
+    1: _Dense("<f2"),
+    2: _Codebook(),
+    3: _Sparse(),
+    4: _Quantised(),
+    5: _Spectral(),
 }
 
 
@@ -187,66 +237,62 @@ def _tag_of(form: Form) -> int:
     raise ModelError(f"the form '{form.name}' cannot be stored in a .ret file")
 
 
-def write_form(form: Form, out: ByteWriter) -> None:
-    """Append a tensor's shape and the parts of its form.
-
-    The shape of the last part is the tensor's own and stands first, together with the
-    number of parts.
-    """
-    parts = []
-    waiting = [form]
+def write_form(form: Form, out: Writer) -> None:
+    """Append a tensor: rank and first tag in one integer, its axes, and its parts."""
+    if len(form.shape) > _DEFAULT.rank:
+        raise ModelError(f"shape {form.shape} has rank {len(form.shape)}")
+    out.structure.varint(len(form.shape) + 16 * _tag_of(form))
+    for axis in form.shape:
+        out.structure.varint(axis)
+    waiting = [(form, Slot.of(form.shape))]
+    parts = 0
     while waiting:
-        part = waiting.pop()
-        parts.append(part)
-        waiting.extend(REGISTRY[_tag_of(part)].inner(part))
-    if len(parts) > _DEFAULT.form_parts:
-        raise ModelError(f"{len(parts)} nested forms; {_DEFAULT.form_parts} are possible")
-    _write_shape(form.shape, len(parts) - 1, out)
-    for part in reversed(parts):
+        part, slot = waiting.pop()
         tag = _tag_of(part)
-        if part is form:
-            out.varint(tag)
-        else:
-            _write_shape(part.shape, tag, out)
-        REGISTRY[tag].write(part, out)
+        parts += 1
+        if parts > _DEFAULT.form_parts:
+            raise ModelError(f"more than {_DEFAULT.form_parts} nested forms")
+        if part is not form:
+            out.structure.varint(tag)
+        waiting.extend(reversed(REGISTRY[tag].write(part, slot, out)))
 
 
-def _write_shape(shape: Shape, number: int, out: ByteWriter) -> None:
-    """Rank and axes; the rank shares an integer with another number."""
-    if len(shape) > _DEFAULT.rank:
-        raise ModelError(f"shape {shape} has rank {len(shape)}; {_DEFAULT.rank} is possible")
-    out.varint(len(shape) + 16 * number)
-    for axis in shape:
-        out.varint(axis)
+@dataclass(frozen=True)
+class Pending:
+    """A tensor whose structure has been read: its shape, its arrays, and how to build it."""
+
+    shape: Shape
+    arrays: list[Array]
+    parts: list[Part]
+
+    def build(self) -> Form:
+        """The form; its arrays must have been filled."""
+        stack: list[Form] = []
+        for part in reversed(self.parts):
+            inner = [stack.pop() for _ in part.inner]
+            stack.append(part.build(inner))
+        return stack[0]
 
 
-def read_shape(reader: ByteReader, budget: Budget) -> tuple[Shape, int]:
-    """The shape of a tensor, and the number of its parts."""
-    parts, rank = divmod(reader.varint(), 16)
-    if parts >= budget.limits.form_parts:
-        raise reader.fail(Fault.TOO_LARGE, f"{parts + 1} nested forms")
-    return _read_axes(reader, rank, budget), parts + 1
-
-
-def _read_axes(reader: ByteReader, rank: int, budget: Budget) -> Shape:
+def read_form(structure: ByteReader, budget: Budget) -> Pending:
+    """Inverse of :func:`write_form`, up to the contents of the arrays."""
+    tag, rank = divmod(structure.varint(), 16)
     if rank > budget.limits.rank:
-        raise reader.fail(Fault.TOO_LARGE, f"rank {rank}")
-    shape = tuple(reader.varint() for _ in range(rank))
-    size_within(shape, budget.limits, reader.where)
-    return shape
-
-
-def read_form(reader: ByteReader, shape: Shape, parts: int, budget: Budget) -> Form:
-    """The form of a tensor whose shape has been read; it must use up all bytes and parts."""
-    source = Source(reader, [], budget)
-    for index in range(parts):
-        last = index == parts - 1
-        tag, rank = (reader.varint(), 0) if last else divmod(reader.varint(), 16)
-        part = shape if last else _read_axes(reader, rank, budget)
+        raise structure.fail(Fault.TOO_LARGE, f"rank {rank}")
+    shape = tuple(structure.varint() for _ in range(rank))
+    size_within(shape, budget.limits, structure.where)
+    source = Reader(structure, budget, structure.where)
+    parts: list[Part] = []
+    waiting = [Slot.of(shape)]
+    while waiting:
+        slot = waiting.pop()
+        if len(parts) == budget.limits.form_parts:
+            raise source.fail(Fault.TOO_LARGE, f"more than {len(parts)} nested forms")
+        if parts:
+            tag = structure.varint()
         if tag not in REGISTRY:
-            raise reader.fail(Fault.UNKNOWN_FORM, f"tag {tag}")
-        source.inner.append(REGISTRY[tag].read(part, source))
-    if len(source.inner) != 1:
-        raise reader.fail(Fault.TENSORS, f"{len(source.inner) - 1} forms inside no other")
-    reader.finish()
-    return source.inner[0]
+            raise source.fail(Fault.UNKNOWN_FORM, f"tag {tag}")
+        budget.spend(Budget.FORM, source.where)
+        parts.append(REGISTRY[tag].read(slot, source))
+        waiting.extend(reversed(parts[-1].inner))
+    return Pending(shape, source.arrays, parts)

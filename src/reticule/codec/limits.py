@@ -26,17 +26,26 @@ class Limits:
     tensors: int = 1 << 16
     rank: int = 8
     elements: int = 1 << 31  # weights per tensor, and in the whole file
+    weights_for_nothing: int = 1 << 22  # in a file of any size
+    weights_per_byte: int = 1 << 12  # and for each byte of its weight section
     form_parts: int = 8  # forms nested in one tensor
     constant_run: int = 1 << 24  # symbols that a few bytes may stand for
     string: int = 1024  # characters of a name or label
+
+    def weights_of(self, section: int) -> int:
+        """Most weights in a weight section of so many bytes: bounds time as well as memory."""
+        return min(self.elements, self.weights_for_nothing + self.weights_per_byte * section)
 
 
 class Budget:
     """Elements that the forms of one file may still allocate.
 
     An element is at most four bytes, and no honest nesting of forms needs more than
-    four per weight; the constant leaves room for tables of many small tensors.
+    four per weight; the constant leaves room for tables of many small tensors.  A form
+    by itself counts as many elements, so that there cannot be millions of empty ones.
     """
+
+    FORM = 128
 
     def __init__(self, weights: int, limits: Limits) -> None:
         self.limits = limits

@@ -1,21 +1,36 @@
-"""Code tables of the entropy coders: made from counts, coded tightly, read with care.
+"""Tables of frequencies for rANS: made from counts, coded tightly, read with care.
 
 All of it is integer arithmetic, so that the same counts give the same table, and with
 it the same file, on every machine.
+
+A frequency is stored as a *level*: a small floating-point number with a few bits of
+precision, so that frequent symbols, where a per cent more or less costs nothing, take as
+few bits as rare ones.  Levels of neighbours are alike, and their differences short.
+
+>>> counts = np.array([0, 1000, 500, 20, 0, 1])
+>>> table = plan_table(counts)
+>>> table.frequencies.tolist(), table.scale_bits
+([0, 335, 168, 6, 0, 3], 9)
+>>> data = np.frombuffer(write_table(table), np.uint8)
+>>> read_table(data, alphabet=6)[1].tolist()
+[0, 335, 168, 6, 0, 3]
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from reticule import _native
-from reticule.codec.bits import BitReader, BitWriter, ByteReader
-from reticule.errors import Fault
+from reticule.codec.bits import BitWriter
 
 MAX_SCALE_BITS = 14
-MAX_CODE_LENGTH = 15
+MAX_FREQUENCY_OF_BYTES = (1 << 12) - 1  # for alphabets of up to 256
+_PRECISIONS = range(8)
+_ORDERS = range(8)
+_EXPONENTS = 16
 LOG_UNIT = 12  # logarithms are in steps of 2^-12 bits
 
 
@@ -54,22 +69,97 @@ def entropy_bits(counts: np.ndarray) -> int:
     return int((used * (total - log2_fixed(used))).sum() >> LOG_UNIT)
 
 
+@dataclass(frozen=True)
+class Table:
+    """Frequencies of a whole alphabet, and how they are stored.
+
+    ``frequencies`` (alphabet,), uint32, sum to 2^scale_bits; ``levels`` are those of the
+    symbols that occur, with ``precision`` bits behind the leading one; ``bits`` is about
+    what table and payload take together.
+    """
+
+    frequencies: np.ndarray
+    scale_bits: int
+    precision: int
+    levels: np.ndarray
+    bits: int
+
+
+def plan_table(counts: np.ndarray) -> Table:
+    """The scale and the precision that make table and payload together smallest.
+
+    Takes the counts of the whole alphabet, at least two of them not zero.
+    """
+    used = np.flatnonzero(counts)
+    occurring = counts[used].astype(np.int64)
+    best: Table | None = None
+    least = (used.size - 1).bit_length() or 1
+    for scale_bits in range(least, _finest_scale(int(occurring.sum()), least) + 1):
+        before = None
+        for precision in _PRECISIONS:
+            levels = _nearest_levels(occurring, scale_bits, precision)
+            frequencies = np.empty(used.size, np.uint32)
+            _native.share_slots(_weights(precision)[levels], scale_bits, frequencies)
+            if counts.size <= 256 and int(frequencies.max()) > MAX_FREQUENCY_OF_BYTES:
+                continue
+            logs = (scale_bits << LOG_UNIT) - _log_table()[frequencies - 1]
+            payload = int((occurring * logs).sum() >> LOG_UNIT) + scale_bits
+            coded = _differences(levels, scale_bits, precision)
+            bits = payload + _golomb_total(coded, _level_order(precision))
+            if best is None or bits < best.bits:
+                best = Table(frequencies, scale_bits, precision, levels, bits)
+            if before is not None and bits > before:
+                break
+            before = bits
+    assert best is not None
+    whole = np.zeros(counts.size, np.uint32)
+    whole[used] = best.frequencies
+    bits = best.bits + _used_bits(used, counts.size) + 7
+    return Table(whole, best.scale_bits, best.precision, best.levels, bits)
+
+
+def _finest_scale(count: int, least: int) -> int:
+    """No finer than is worth a decoder's time to build its table: a slot for four symbols."""
+    return min(max(12, least, count.bit_length() - 3), MAX_SCALE_BITS)
+
+
+def write_table(table: Table) -> bytes:
+    """The bytes that :func:`read_table` reads."""
+    coded = _differences(table.levels, table.scale_bits, table.precision)
+    bits = BitWriter()
+    bits.put(table.scale_bits, 4)
+    bits.put(table.precision, 3)
+    _put_used(bits, np.flatnonzero(table.frequencies), table.frequencies.size)
+    for value in coded.tolist():
+        bits.golomb(value, _level_order(table.precision))
+    return bits.bytes()
+
+
+def read_table(data: np.ndarray, alphabet: int) -> tuple[int, np.ndarray, int]:
+    """Scale in bits, frequencies (alphabet,), uint32, and how many bytes of ``data`` they took.
+
+    ValueError unless it begins with a valid table for this alphabet, which is at least 2.
+    """
+    frequencies = np.empty(alphabet, np.uint32)
+    scale_bits, size = _native.read_frequencies(data, frequencies)
+    return scale_bits, frequencies, size
+
+
 # Which symbols occur --------------------------------------------------------------------------
 
 
-def _symbol_width(alphabet: int) -> int:
-    return max(alphabet - 1, 1).bit_length()
-
-
 def _put_used(bits: BitWriter, used: np.ndarray, alphabet: int) -> None:
-    """First and last symbol that occur and, if some between them do not, the steps."""
+    """Whether all symbols occur; if not, first and last, and what lies between them."""
+    bits.put(int(used.size == alphabet), 1)
+    if used.size == alphabet:
+        return
     first, last = int(used[0]), int(used[-1])
-    width = _symbol_width(alphabet)
+    width = (alphabet - 1).bit_length()
     bits.put(first, width)
     bits.put(last, width)
-    all_used = last - first + 1 == used.size
-    bits.put(int(all_used), 1)
-    if not all_used:
+    all_between = last - first + 1 == used.size
+    bits.put(int(all_between), 1)
+    if not all_between:
         skipped = np.diff(used) - 1
         order = _best_order(skipped)
         bits.put(order, 3)
@@ -78,25 +168,11 @@ def _put_used(bits: BitWriter, used: np.ndarray, alphabet: int) -> None:
 
 
 def _used_bits(used: np.ndarray, alphabet: int) -> int:
+    if used.size == alphabet:
+        return 1
     skipped = np.diff(used) - 1
     steps = 3 + _golomb_total(skipped, _best_order(skipped)) if skipped.any() else 0
-    return 2 * _symbol_width(alphabet) + 1 + steps
-
-
-def _get_used(bits: BitReader, reader: ByteReader, alphabet: int) -> list[int]:
-    width = _symbol_width(alphabet)
-    first, last = bits.get(width), bits.get(width)
-    if not first < last < alphabet:
-        raise reader.fail(Fault.BAD_TABLE, f"symbols {first} to {last} of {alphabet}")
-    if bits.get(1):
-        return list(range(first, last + 1))
-    order = bits.get(3)
-    used = [first]
-    while used[-1] < last:
-        used.append(used[-1] + 1 + bits.golomb(order))
-    if used[-1] != last:
-        raise reader.fail(Fault.BAD_TABLE, f"symbol {used[-1]} is behind the last, {last}")
-    return used
+    return 2 + 2 * (alphabet - 1).bit_length() + steps
 
 
 def _golomb_total(values: np.ndarray, order: int) -> int:
@@ -105,135 +181,33 @@ def _golomb_total(values: np.ndarray, order: int) -> int:
 
 
 def _best_order(values: np.ndarray) -> int:
-    return min(range(8), key=lambda order: _golomb_total(values, order))
+    return min(_ORDERS, key=lambda order: _golomb_total(values, order))
 
 
-# Frequencies for rANS -------------------------------------------------------------------------
+# Levels ---------------------------------------------------------------------------------------
 
 
-def scaled_frequencies(counts: np.ndarray, scale_bits: int) -> np.ndarray:
-    """Frequencies in proportion to positive counts, at least 1 each, summing to 2^scale_bits.
-
-    Largest remainders are rounded up; where the least frequencies of 1 have taken too much,
-    it is given back where that costs the fewest bits.
-
-    >>> scaled_frequencies(np.array([1, 1000, 500]), 4).tolist()
-    [1, 10, 5]
-    """
-    counts = counts.astype(np.int64)
-    total, scale = int(counts.sum()), 1 << scale_bits
-    shares = counts * scale
-    frequencies = np.maximum(shares // total, 1)
-    missing = scale - int(frequencies.sum())
-    if missing > 0:
-        remainders = np.where(shares >= total, shares % total, -1)
-        frequencies[np.argsort(-remainders, kind="stable")[:missing]] += 1
-    for _ in range(-missing):
-        price = np.where(frequencies > 1, counts / (2 * frequencies - 1), np.inf)
-        frequencies[np.argmin(price)] -= 1
-    return frequencies
+@cache
+def _weights(precision: int) -> np.ndarray:
+    """The weight of every level: leading one, precision bits, shifted by the rest."""
+    exponents, fractions = np.divmod(np.arange(_EXPONENTS << precision), 1 << precision)
+    return (((1 << precision) + fractions) << exponents).astype(np.uint64)
 
 
-def plan_frequencies(counts: np.ndarray) -> tuple[int, np.ndarray, int]:
-    """The scale that makes table and payload together smallest.
-
-    Takes the counts of the whole alphabet, of which at least two are not zero.  Returns
-    the scale in bits, the frequencies of the whole alphabet, and the estimated bits.
-    """
-    used = np.flatnonzero(counts)
-    occurring = counts[used].astype(np.int64)
-    base = _used_bits(used, counts.size) + 4 + 3
-    best: tuple[int, np.ndarray, int] | None = None
-    worse = 0
-    for scale_bits in range((used.size - 1).bit_length(), MAX_SCALE_BITS + 1):
-        frequencies = scaled_frequencies(occurring, scale_bits)
-        logs = (scale_bits << LOG_UNIT) - _log_table()[frequencies - 1]
-        payload = int((occurring * logs).sum() >> LOG_UNIT) + scale_bits
-        coded = frequencies[:-1] - 1
-        table = _golomb_total(coded, _best_order(coded))
-        cost = base + table + payload
-        if best is None or cost < best[2]:
-            best, worse = (scale_bits, frequencies, cost), 0
-        else:
-            worse += 1
-            if worse == 3:
-                break
-    assert best is not None
-    whole = np.zeros(counts.size, np.uint32)
-    whole[used] = best[1]
-    return best[0], whole, best[2]
+def _level_order(precision: int) -> int:
+    """Order of the Golomb codes of differences; what suits trained weights."""
+    return max(precision - 1, 0)
 
 
-def write_frequencies(scale_bits: int, frequencies: np.ndarray) -> bytes:
-    """The table that :func:`read_frequencies` reads."""
-    used = np.flatnonzero(frequencies)
-    coded = frequencies[used[:-1]].astype(np.int64) - 1  # the last follows from the sum
-    order = _best_order(coded)
-    bits = BitWriter()
-    bits.put(scale_bits, 4)
-    _put_used(bits, used, frequencies.size)
-    bits.put(order, 3)
-    for value in coded.tolist():
-        bits.golomb(value, order)
-    return bits.bytes()
+def _nearest_levels(counts: np.ndarray, scale_bits: int, precision: int) -> np.ndarray:
+    """Levels for positive counts: a symbol's share of the slots, less the one it has anyway."""
+    total = int(counts.sum())
+    weights = _weights(precision).astype(np.int64)
+    twice = np.maximum((counts << scale_bits) - total, 0) << (precision + 1)
+    return np.searchsorted((weights[1:] + weights[:-1]) * total, twice)
 
 
-def read_frequencies(reader: ByteReader, alphabet: int) -> tuple[int, np.ndarray]:
-    """Scale and frequencies of the whole alphabet; BAD_TABLE unless they add up."""
-    bits = BitReader(reader)
-    scale_bits = bits.get(4)
-    if not 1 <= scale_bits <= MAX_SCALE_BITS:
-        raise reader.fail(Fault.BAD_TABLE, f"a scale of {scale_bits} bits")
-    used = _get_used(bits, reader, alphabet)
-    order = bits.get(3)
-    coded = [bits.golomb(order) + 1 for _ in used[:-1]]
-    bits.finish()
-    last = (1 << scale_bits) - sum(coded)
-    if last < 1:
-        raise reader.fail(Fault.BAD_TABLE, "frequencies add up to too much")
-    frequencies = np.zeros(alphabet, np.uint32)
-    frequencies[used] = [*coded, last]
-    return scale_bits, frequencies
-
-
-# Code lengths for Huffman ---------------------------------------------------------------------
-
-
-def huffman_lengths(counts: np.ndarray) -> np.ndarray:
-    """Optimal code lengths of at most 15 bits (uint8); at least two counts are not zero."""
-    lengths = np.empty(counts.size, np.uint8)
-    _native.huffman_lengths(counts.astype(np.uint64), MAX_CODE_LENGTH, lengths)
-    return lengths
-
-
-def write_lengths(lengths: np.ndarray) -> bytes:
-    """The table that :func:`read_lengths` reads: differences from one length to the next."""
-    used = np.flatnonzero(lengths)
-    bits = BitWriter()
-    _put_used(bits, used, lengths.size)
-    before = min(_symbol_width(lengths.size), MAX_CODE_LENGTH)
-    for length in lengths[used].tolist():
-        step = length - before
-        bits.golomb(2 * step if step >= 0 else -2 * step - 1, 0)
-        before = length
-    return bits.bytes()
-
-
-def read_lengths(reader: ByteReader, alphabet: int) -> np.ndarray:
-    """Code lengths of the whole alphabet; BAD_TABLE unless they make a complete code."""
-    bits = BitReader(reader)
-    used = _get_used(bits, reader, alphabet)
-    found = []
-    length = min(_symbol_width(alphabet), MAX_CODE_LENGTH)
-    for _ in used:
-        step = bits.golomb(0)
-        length += -(step + 1) // 2 if step % 2 else step // 2
-        if not 1 <= length <= MAX_CODE_LENGTH:
-            raise reader.fail(Fault.BAD_TABLE, f"a code of {length} bits")
-        found.append(length)
-    bits.finish()
-    if sum(1 << (MAX_CODE_LENGTH - length) for length in found) != 1 << MAX_CODE_LENGTH:
-        raise reader.fail(Fault.BAD_TABLE, "the code is not complete")
-    lengths = np.zeros(alphabet, np.uint8)
-    lengths[used] = found
-    return lengths
+def _differences(levels: np.ndarray, scale_bits: int, precision: int) -> np.ndarray:
+    """Levels as differences from one to the next, zigzag; the first from half of all slots."""
+    steps = np.diff(levels, prepend=(scale_bits - 1) << precision)
+    return np.where(steps < 0, -2 * steps - 1, 2 * steps)

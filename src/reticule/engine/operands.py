@@ -11,6 +11,8 @@ codebook           uint8/uint16 and table       linear: a block of rows at a tim
                                                 convolution: this layer's matrix
 sparse             row pointers, columns        nothing: multiplied as it lies in memory,
                    (uint16/uint32), and values  codes of a codebook included
+quantised          int8/int16/int32 levels      as codebook
+spectral           its coefficients' operand    as codebook, transformed
 any other form     the form's own arrays        expanded, by the form's ``dense()``
 =================  ===========================  =========================================
 
@@ -33,7 +35,8 @@ from collections.abc import Callable
 import numpy as np
 
 from reticule import _native
-from reticule.forms import Codebook, Dense, Form, Sparse, matrix_shape
+from reticule.forms import Codebook, Dense, Form, Quantised, Sparse, Spectral, matrix_shape
+from reticule.forms.spectral import dct_basis
 
 BLOCK_BYTES = 4 << 20
 """Scratch for one block of expanded rows of a linear layer."""
@@ -181,6 +184,44 @@ class SparseOperand(Operand):
         return out
 
 
+class QuantisedOperand(Operand):
+    """Levels and a step."""
+
+    def __init__(self, form: Quantised) -> None:
+        super().__init__(form.shape)
+        self.levels = form.levels.reshape(self.rows, self.columns)
+        self.step = np.float32(form.step)
+
+    @property
+    def nbytes(self) -> int:
+        return self.levels.nbytes
+
+    def matrix(self, first: int, last: int) -> np.ndarray:
+        out = self.levels[first:last].astype(np.float32)
+        out *= self.step
+        return out
+
+
+class SpectralOperand(Operand):
+    """The operand of the coefficients; kernels are transformed when they are used."""
+
+    def __init__(self, form: Spectral) -> None:
+        super().__init__(form.shape)
+        self.coefficients = operand_of(form.coefficients)
+        self.vertical, self.horizontal = (dct_basis(axis) for axis in self.shape[-2:])
+
+    @property
+    def nbytes(self) -> int:
+        return self.coefficients.nbytes
+
+    def matrix(self, first: int, last: int) -> np.ndarray:
+        rows = np.ascontiguousarray(self.coefficients.matrix(first, last))
+        kernels = rows.reshape(-1, *self.shape[-2:])
+        out = np.empty_like(kernels)
+        _native.inverse_dct(kernels, out, self.vertical, self.horizontal, threads=1)
+        return out.reshape(last - first, self.columns)
+
+
 class FormOperand(Operand):
     """Any form, by its own ``dense()`` whenever it is used."""
 
@@ -203,6 +244,8 @@ RUN_FORMS: dict[type[Form], Callable[..., Operand]] = {
     Dense: lambda form: DenseOperand(form.values),
     Codebook: CodebookOperand,
     Sparse: SparseOperand,
+    Quantised: QuantisedOperand,
+    Spectral: SpectralOperand,
 }
 """Forms that have an operand of their own."""
 

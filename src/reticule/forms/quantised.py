@@ -10,6 +10,7 @@ from reticule.forms.base import Form, Shape, frozen
 
 TRELLIS_STATES = (0, 8, 32, 64)
 LARGEST_LEVEL = 1 << 24  # a float32 holds every integer up to here
+_LARGEST_WEIGHT = float(np.finfo(np.float32).max)
 TRELLIS_GROUP = 1 << 16  # weights, after which the path of a trellis starts anew
 
 
@@ -39,7 +40,7 @@ class Quantised(Form):
         if self.states not in TRELLIS_STATES:
             raise ValueError(f"there is no trellis of {self.states} states")
         low, high = int(self.levels.min(initial=0)), int(self.levels.max(initial=0))
-        if max(-low, high) > LARGEST_LEVEL or not np.isfinite(np.float32(max(-low, high)) * step):
+        if max(-low, high) > LARGEST_LEVEL or max(-low, high) * step > _LARGEST_WEIGHT:
             raise ValueError(f"levels from {low} to {high} with a step of {step:g} are too large")
         narrow = np.promote_types(np.min_scalar_type(min(low, -1)), np.min_scalar_type(-high - 1))
         object.__setattr__(self, "levels", frozen(self.levels.astype(narrow, copy=False)))

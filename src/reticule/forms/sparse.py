@@ -61,8 +61,11 @@ class Sparse(Form):
         rows, cols = matrix_shape(mask.shape)
         kept = mask.reshape(rows, cols)
         indptr = np.zeros(rows + 1, np.uint32)
-        np.cumsum(kept.sum(axis=1), out=indptr[1:])
-        return cls(tuple(mask.shape), indptr, np.nonzero(kept)[1], values)
+        np.cumsum(kept.sum(axis=1, dtype=np.uint32), out=indptr[1:])
+        columns = np.arange(cols if kept.size else 0, dtype=smallest_uint(max(cols - 1, 256)))
+        if kept.size:
+            columns = np.broadcast_to(columns, kept.shape)[kept]
+        return cls(tuple(mask.shape), indptr, columns, values)
 
     @property
     def name(self) -> str:

@@ -18,7 +18,7 @@ _ONE = 1 << 30  # the basis is exact in multiples of 1 / _ONE
 class Spectral(Form):
     """Two-dimensional DCT-II coefficients (orthonormal) of each kernel, in another form.
 
-    ``coefficients`` has the tensor's shape, of at least two axes; the last two are
+    ``coefficients`` has the tensor's shape, of at least four axes; the last two are
     frequencies.  Neighbouring taps of trained kernels resemble each other, so most
     of a kernel's energy is in few coefficients (Wang et al., "CNNpack", NIPS 2016).
 
@@ -36,7 +36,7 @@ class Spectral(Form):
 
     def __post_init__(self) -> None:
         shape = self.coefficients.shape
-        if len(shape) < 2 or not all(1 <= axis <= LARGEST_KERNEL for axis in shape[-2:]):
+        if len(shape) < 4 or not all(1 <= axis <= LARGEST_KERNEL for axis in shape[-2:]):
             raise ValueError(f"shape {shape} has no kernels to transform")
 
     @property

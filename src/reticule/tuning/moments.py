@@ -88,7 +88,7 @@ def _adjusted(packed: Packed, name: str, now: Moments, goal: Moments) -> Packed:
     scaled = _scaled(form, scale)
     if scaled is None:
         scaled, scale = form, np.ones_like(scale)
-    packed, bias_name = _with_bias(packed, index)
+    packed, bias_name = with_bias(packed, index)
     old = packed.forms[bias_name]
     dtype = old.values.dtype if isinstance(old, Dense) else np.dtype(np.float32)
     bias = old.dense().astype(np.float64)
@@ -113,7 +113,7 @@ def _scaled(form: Form, scale: np.ndarray) -> Form | None:
     return None
 
 
-def _with_bias(packed: Packed, index: int) -> tuple[Packed, str]:
+def with_bias(packed: Packed, index: int) -> tuple[Packed, str]:
     """The network in which a layer has a bias of its own."""
     graph = packed.graph
     node = graph.nodes[index]

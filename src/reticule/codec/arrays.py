@@ -1,0 +1,155 @@
+"""Arrays: the numbers inside a form, laid out as its tensor, ready for a coder.
+
+A form is stored as *structure* (shapes, tags, steps: a few bytes) and *arrays*.  Writer
+and reader make the same list of arrays in the same order; the writer's are full, the
+reader's are filled when their chunks are decoded, and only then are forms built.
+
+An array keeps the layout of its tensor, as that is what a coder predicts from.  Where it
+has a mask (the positions of a sparse form), it still has the tensor's size, but only what
+lies under the mask is stored.
+
+>>> Layout.of((64, 3, 5, 5)), Layout.of((10,)).columns
+(Layout(rows=64, channels=3, height=5, width=5), 10)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from math import prod
+
+import numpy as np
+
+from reticule import _native
+from reticule.forms.base import Shape
+from reticule.forms.quantised import trellis_rows
+
+
+class Kind(Enum):
+    """What the numbers of an array are."""
+
+    INTEGERS = "integers"  # with sign, int32
+    MASK = "mask"  # 0 or 1, uint8
+    FLOATS = "floats"  # bit patterns of IEEE numbers, uint32 or uint16
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Output channels, input channels, and the taps of a kernel; values lie in C order."""
+
+    rows: int
+    channels: int
+    height: int
+    width: int
+
+    @classmethod
+    def of(cls, shape: Shape) -> Layout:
+        """A vector is one row; a matrix has kernels of one tap."""
+        if len(shape) < 2:
+            return cls(1, prod(shape), 1, 1)
+        rows, channels, *kernel = shape
+        return cls(rows, channels, prod(kernel[:-1]), prod(kernel[-1:]))
+
+    @property
+    def columns(self) -> int:
+        """Values in a row."""
+        return self.channels * self.height * self.width
+
+    @property
+    def size(self) -> int:
+        """Values in all rows."""
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True, eq=False)
+class Array:
+    """Numbers of a form: flat ``data`` of the layout's size.
+
+    ``largest`` bounds integers in absolute value.  ``states`` is that of the trellis
+    whose path the integers describe; they are levels once they have been decoded.
+    ``mask`` comes earlier in the list of arrays.
+    """
+
+    kind: Kind
+    layout: Layout
+    data: np.ndarray
+    largest: int = 0
+    states: int = 0
+    mask: Array | None = None
+
+    @property
+    def groups(self) -> int:
+        """Row groups, which are coded one by one; an empty array has none."""
+        if not self.layout.size:
+            return 0
+        return -(-self.layout.rows // trellis_rows(self.layout.columns))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One row group of an array."""
+
+    array: Array
+    layout: Layout
+    first: int  # flat position of its first value
+
+    @classmethod
+    def of(cls, array: Array, group: int) -> Piece:
+        """The row group of this number."""
+        whole = array.layout
+        rows = trellis_rows(whole.columns)
+        first = group * rows
+        layout = Layout(min(rows, whole.rows - first), whole.channels, whole.height, whole.width)
+        return cls(array, layout, first * whole.columns)
+
+    @property
+    def data(self) -> np.ndarray:
+        """A view of the values."""
+        return self.array.data[self.first : self.first + self.layout.size]
+
+    @property
+    def mask(self) -> np.ndarray | None:
+        """A view of the mask, if there is one."""
+        if self.array.mask is None:
+            return None
+        return self.array.mask.data[self.first : self.first + self.layout.size]
+
+    def restore(self) -> None:
+        """Indices of a trellis become the levels that they stand for."""
+        if self.array.states:
+            _native.trellis_levels(self.data, self.layout.columns, self.array.states, self.data)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a form sits in a tensor: by itself, or under the mask of a sparse form.
+
+    Under a mask a form is a vector, but its arrays keep the layout of the tensor.
+    """
+
+    shape: Shape
+    layout: Layout
+    mask: Array | None = None
+
+    @classmethod
+    def of(cls, shape: Shape) -> Slot:
+        """A form by itself."""
+        return cls(shape, Layout.of(shape))
+
+    def under(self, mask: Array) -> Slot:
+        """The place of the values of a sparse form that sits here."""
+        return Slot((-1,), self.layout, mask)
+
+    def place(self, values: np.ndarray) -> np.ndarray:
+        """Values of the form, flat, at their positions in the layout."""
+        if self.mask is None:
+            return np.ascontiguousarray(values).reshape(-1)
+        placed = np.zeros(self.layout.size, values.dtype)
+        placed[self.mask.data.astype(bool)] = values
+        return placed
+
+    def take(self, data: np.ndarray) -> np.ndarray:
+        """Inverse of ``place``: the values in the form's shape."""
+        if self.mask is None:
+            return data.reshape(self.shape)
+        return data[self.mask.data.astype(bool)]

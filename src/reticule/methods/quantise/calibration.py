@@ -1,0 +1,118 @@
+"""What a network's answers depend on: second-order statistics from unlabelled images.
+
+For a layer with inputs x (one row of the im2col matrix) and weight errors e of an output
+channel r, a small change of the weights changes the answers by
+
+    KL(original || changed) ~ 1/2 * sum over r of importance[r] * e[r]^T H e[r]
+
+in nats per image, with H = E[x x^T] and importance[r] the sum over positions of the
+squared gradient of the log-likelihood of a class drawn from the network's own answer.
+That is the Fisher information with inputs and gradients taken as independent (K-FAC
+with a diagonal output factor: Martens & Grosse 2015).  No labels are needed, as classes are
+drawn from what the network says itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reticule.data import Data
+from reticule.graph import Graph, Node
+from reticule.progress import Progress
+from reticule.tuning.augment import Augmentation
+from reticule.tuning.executor import execute
+from reticule.tuning.problem import as_input
+from reticule.tuning.train import logits
+
+BATCH = 64
+FLOOR = 0.01  # of the mean importance: a channel that is silent here may speak elsewhere
+MIXED = (0.2, 0.5)  # share of the second image
+
+
+def unseen_like(
+    data: Data, augmentation: Augmentation, rng: np.random.Generator, *, mixed: bool
+) -> np.ndarray:
+    """The images as network input (n, C, H, W), changed so that the network has not seen them.
+
+    A network knows its training images by heart: on those its answers are far surer than on
+    new ones, and say little about what compression will cost.  So each image is shifted
+    and mirrored as the network tolerates, and if ``mixed`` blended with another one (Zhang
+    et al., "mixup", ICLR 2018).
+    """
+    images = augmentation(data.images(np.arange(len(data))), rng)
+    pixels = data.preprocessing.apply(images)
+    if not mixed:
+        return pixels
+    share = rng.uniform(*MIXED, (len(pixels), 1, 1, 1)).astype(np.float32)
+    return (1 - share) * pixels + share * pixels[rng.permutation(len(pixels))]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The rows that a layer's weights are multiplied with: (groups, samples, columns)."""
+
+    rows: Tensor
+
+    def moment(self, other: Seen | None = None) -> Tensor:
+        """Sum over samples of x y^T (groups, columns, columns)."""
+        return self.rows.transpose(1, 2) @ (other or self).rows
+
+
+def seen_by(node: Node, x: Tensor, shape: tuple[int, ...]) -> Seen:
+    """What a Conv or Gemm with weights of ``shape`` sees of its input x."""
+    if node.op == "Gemm":
+        return Seen(x.reshape(1, -1, x.shape[-1]))
+    settings = node.settings
+    top, left, bottom, right = settings["pads"]  # type: ignore[misc]
+    x = F.pad(x, (left, right, top, bottom))
+    columns = F.unfold(x, shape[2:], settings["dilations"], 0, settings["strides"])  # type: ignore[arg-type]
+    images, width, positions = columns.shape
+    groups = int(settings["group"])  # type: ignore[arg-type]
+    split = columns.reshape(images, groups, width // groups, positions)
+    return Seen(split.permute(1, 0, 3, 2).reshape(groups, images * positions, -1))
+
+
+def channels_last(node: Node, y: Tensor) -> Tensor:
+    """A layer's output as (samples, channels)."""
+    return y.movedim(1, -1).flatten(0, -2) if node.op == "Conv" else y.reshape(-1, y.shape[-1])
+
+
+def importances(
+    graph: Graph, tensors: dict[str, Tensor], images: np.ndarray, seed: int, progress: Progress
+) -> dict[str, np.ndarray]:
+    """Importance of every output channel (float64), by the name of the weight tensor.
+
+    ``images`` (n, C, H, W) are preprocessed; one class is drawn for each.
+    """
+    drawn = torch.Generator().manual_seed(seed)
+    layers = {weight: node for node, weight in graph.weights()}
+    watch = frozenset(node.outputs[0] for node in layers.values())
+    watched = [n.outputs[0] for n in graph.nodes if n.outputs[0] in watch]
+    sums: dict[str, Tensor] = {}
+    with progress.bar("sensitivity", len(images)) as bar:
+        for start in range(0, len(images), BATCH):
+            x = as_input(images[start : start + BATCH]).requires_grad_()
+            outputs = execute(graph, tensors, x, watch=watch)
+            values = dict(zip(watched, outputs[len(graph.outputs) :], strict=True))
+            target = torch.zeros(())
+            for answer in logits(graph, outputs[: len(graph.outputs)]):
+                classes = torch.multinomial(answer.detach().softmax(1), 1, generator=drawn)
+                target = target + answer.log_softmax(1).gather(1, classes).sum()
+            places = [values[node.outputs[0]] for node in layers.values()]
+            gradients = torch.autograd.grad(target, places, allow_unused=True)
+            for (weight, node), gradient in zip(layers.items(), gradients, strict=True):
+                if gradient is not None:
+                    part = channels_last(node, gradient).double().square().sum(0)
+                    sums[weight] = sums[weight] + part if weight in sums else part
+            bar.advance(len(x))
+    found = {}
+    for weight in layers:
+        rows = graph.tensors[weight][0]
+        mean = sums[weight].numpy() / len(images) if weight in sums else np.zeros(rows)
+        found[weight] = mean + FLOOR * mean.mean()
+    return found

@@ -1,0 +1,198 @@
+"""One tensor quantised: transform, step and levels that cost least together."""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass
+from math import log, sqrt
+
+import numpy as np
+
+from reticule import _native
+from reticule.codec.arrays import Layout
+from reticule.codec.quantiser import (
+    Factor,
+    dct_hessian,
+    factor,
+    forward_dct,
+    rate_distortion,
+)
+from reticule.codec.rates import REACH, indices_and_quantisers, row_groups
+from reticule.forms import Form, Quantised, Spectral
+
+DAMPING = 0.03  # of the mean of H's diagonal, added to it
+BALANCE = 0.6  # of the theoretical lambda for a step; see reticule.codec.quantiser.exchange
+_NOISE = 0.26  # squared error of a trellis, in steps squared
+_SCALAR_NOISE = 1 / 12
+_COUPLED = 1 << 30  # most products of a weight and those whose errors it makes up for
+_SEARCHED = 1 << 18  # weights that the search for a step looks at
+_FACTORS = 1.25  # ratio of two steps that are compared
+_MOST_TRIALS = 5
+_PRESET = 0
+_NO_MASK = np.empty(0, np.uint8)
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What errors of one tensor cost: 1/2 sum over rows r of importance[r] e[r]^T H e[r].
+
+    ``hessian`` is (groups, columns, columns), or (columns,) for a diagonal.
+    """
+
+    hessian: np.ndarray
+    importance: np.ndarray
+
+    def loss(self, errors: np.ndarray) -> float:
+        """Of errors in the tensor's shape."""
+        rows = errors.reshape(len(errors), -1)
+        if self.hessian.ndim == 1:
+            squares = (rows**2) @ self.hessian
+        else:
+            split = rows.reshape(len(self.hessian), -1, rows.shape[1])
+            squares = np.sum((split @ self.hessian) * split, axis=2).ravel()
+        return 0.5 * float(self.importance @ squares)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a tensor is quantised: in which domain, and with which step over the expected one."""
+
+    spectral: bool
+    factor: float
+
+
+@dataclass(frozen=True)
+class Made:
+    """A quantised tensor and what it costs: loss + lambda * bits."""
+
+    form: Form
+    choice: Choice
+    cost: float
+
+
+class Target:
+    """The weights of one tensor and their sensitivity, in one domain."""
+
+    def __init__(self, weights: np.ndarray, sensitivity: Sensitivity, spectral: bool) -> None:
+        hessian = sensitivity.hessian
+        self.spectral = spectral
+        self.weights = forward_dct(weights) if spectral else weights
+        if spectral and hessian.ndim > 1:
+            hessian = dct_hessian(hessian, *weights.shape[-2:])
+        self.factor = _safe_factor(hessian, max(64, _COUPLED // max(weights.size, 1)))
+        self.importance = 0.5 * sensitivity.importance
+        self.largest = float(np.abs(self.weights).max(initial=0.0))
+
+    def expected_step(self, lam: float, states: int) -> float:
+        """The step that suits lambda if all weights matter as they do on average."""
+        matters = float(self.importance.mean() * self.factor.pivots.mean())
+        noise = _NOISE if states else _SCALAR_NOISE
+        return sqrt(lam / max(BALANCE * 2 * log(2) * noise * matters, 1e-300))
+
+    def levels(
+        self, step: float, lam: float, states: int, exact: bool
+    ) -> tuple[np.ndarray, float]:
+        """Levels and their cost; ``exact`` asks the real coder for its rates."""
+        return rate_distortion(
+            self.weights,
+            step,
+            lam=lam,
+            states=states,
+            hessian=self.factor,
+            rows_importance=self.importance,
+            coder=(lambda levels: coder_rates(levels, states)) if exact else None,
+            passes=3 if exact else 2,
+        )
+
+    def sample(self) -> Target:
+        """Some of the rows, where all are more than a search for a step needs."""
+        rows = max(1, _SEARCHED // (self.weights.size // len(self.weights)))
+        if len(self.weights) <= rows or len(self.factor.pivots) > 1:
+            return self
+        part = copy(self)
+        chosen = np.linspace(0, len(self.weights) - 1, rows).round().astype(np.int64)
+        part.weights, part.importance = self.weights[chosen], self.importance[chosen]
+        return part
+
+    def clipped(self, step: float) -> float:
+        """A step that is neither so large nor so small that float32 suffers."""
+        return float(np.clip(step, self.largest * 2.0**-20, self.largest * 4))
+
+
+def quantise_layer(
+    weights: np.ndarray,
+    sensitivity: Sensitivity,
+    lam: float,
+    states: int,
+    known: Choice | None = None,
+) -> Made:
+    """The form of a tensor (rows first) in which loss + lam * bits is small.
+
+    The transform and the step are chosen by that cost; ``known`` starts from an earlier choice
+    and keeps its transform.
+    """
+    if not np.any(weights):
+        return Made(Quantised(np.zeros(weights.shape, np.int8), 1.0), Choice(False, 1.0), 0.0)
+    domains = [known.spectral] if known else [True, False] if has_kernels(weights) else [False]
+    targets = {spectral: Target(weights, sensitivity, spectral) for spectral in domains}
+    best: tuple[float, Choice] | None = None
+    for spectral, target in targets.items():
+        start = known.factor if known else best[1].factor if best else 1.0
+        found = _best_step(target.sample(), lam, states, start)
+        if best is None or found[0] < best[0]:
+            best = found[0], Choice(spectral, found[1])
+    assert best is not None
+    choice = best[1]
+    target = targets[choice.spectral]
+    step = target.clipped(choice.factor * target.expected_step(lam, states))
+    levels, cost = target.levels(step, lam, states, exact=True)
+    form: Form = Quantised(levels, step, states)
+    return Made(Spectral(form) if choice.spectral else form, choice, cost)
+
+
+def has_kernels(weights: np.ndarray) -> bool:
+    return weights.ndim == 4 and 1 < max(weights.shape[2:]) <= 32
+
+
+def _best_step(target: Target, lam: float, states: int, start: float) -> tuple[float, float]:
+    """(cost, factor) of the best step near a start, by hill climbing."""
+    costs: dict[int, float] = {}
+
+    def cost(turn: int) -> float:
+        if turn not in costs:
+            step = start * _FACTORS**turn * target.expected_step(lam, states)
+            costs[turn] = target.levels(target.clipped(step), lam, states, exact=False)[1]
+        return costs[turn]
+
+    at = 0
+    while len(costs) < _MOST_TRIALS:
+        better = min((at - 1, at, at + 1), key=cost)
+        if better == at:
+            break
+        at = better
+    at = min(costs, key=lambda turn: costs[turn])
+    return costs[at], start * _FACTORS**at
+
+
+def _safe_factor(hessian: np.ndarray, block: int) -> Factor:
+    """The factor of a matrix that may be zero (a layer that sees nothing)."""
+    scale = float(hessian.mean() if hessian.ndim == 1 else np.trace(hessian.sum(0)))
+    if not scale > 0:
+        return Factor(np.full((1, hessian.shape[-1]), 1e-12))
+    if hessian.ndim == 3:  # every group must be definite
+        tiny = 1e-6 * scale / (len(hessian) * hessian.shape[-1])
+        hessian = hessian + tiny * np.eye(hessian.shape[-1])
+    return factor(hessian, DAMPING, block)
+
+
+def coder_rates(levels: np.ndarray, states: int) -> np.ndarray:
+    """What each index would cost beside these levels: (weights, 2, 13) in 1/256 bit."""
+    indices, _ = indices_and_quantisers(levels, states)
+    layout = Layout.of(levels.shape)
+    rates = np.empty((indices.size, 2, 2 * REACH + 1), np.uint16)
+    coder = _native.ContextEncoder(_PRESET)
+    for first, last in row_groups(levels.shape):
+        at = slice(first * layout.columns, last * layout.columns)
+        where = (last - first, layout.channels, layout.height, layout.width)
+        coder.rates(indices[at], _NO_MASK, *where, states, True, rates[at].reshape(-1))
+    return rates

@@ -1,0 +1,43 @@
+"""Quantisation by weight error alone, for a network without any images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from reticule.forms import Form, Packed
+from reticule.methods.quantise.layers import Choice, Sensitivity, quantise_layer
+from reticule.methods.quantise.walk import quantised_bias
+
+
+def quantise_plainly(
+    packed: Packed,
+    names: Sequence[str],
+    quality: float,
+    states: int,
+    bias_bits: int,
+    choices: dict[str, Choice],
+) -> Packed:
+    """Every tensor with the same relative error: ``quality`` decibels below its weights."""
+    forms: dict[str, Form] = {}
+    for node, name in packed.graph.weights():
+        if name not in names:
+            continue
+        weights = packed.forms[name].dense().astype(np.float64)
+        sensitivity = by_size(weights)
+        lam = 10 ** (-quality / 10) / weights.size
+        made = quantise_layer(weights, sensitivity, lam, states, choices.get(name))
+        choices[name] = made.choice
+        forms[name] = made.form
+        bias = node.inputs[2] if len(node.inputs) > 2 else ""
+        if bias in packed.forms:
+            forms[bias] = quantised_bias(packed.forms[bias].dense().astype("f8"), bias_bits)
+    return packed.with_forms(forms)
+
+
+def by_size(weights: np.ndarray) -> Sensitivity:
+    """Errors count relative to the energy of the tensor."""
+    rows = weights.reshape(len(weights), -1)
+    energy = float(np.square(rows).sum())
+    return Sensitivity(np.ones(rows.shape[1]), np.full(len(rows), 2 / max(energy, 1e-30)))

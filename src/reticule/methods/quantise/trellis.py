@@ -1,0 +1,178 @@
+"""Trellis-coded quantisation weighted by what matters, without retraining."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from reticule.forms import Dense, Form, Packed
+from reticule.methods.base import Context, Outcome, method
+from reticule.methods.quantise.budget import Attempt, largest_within, smallest_enough
+from reticule.methods.quantise.calibration import importances, unseen_like
+from reticule.methods.quantise.judge import Judge
+from reticule.methods.quantise.layers import Choice
+from reticule.methods.quantise.plain import quantise_plainly
+from reticule.methods.quantise.walk import Settings, quantise_network
+from reticule.methods.select import select
+from reticule.tuning.moments import with_bias
+from reticule.tuning.problem import constant_tensors, evenly
+
+CALIBRATION = 3e10  # multiply-accumulates of one pass over the calibration images
+FEWEST, MOST = 256, 4096
+LEAST_COLUMNS = 64  # a layer as narrow as that gets no bias that it did not have
+DEFAULT_QUALITY = 12.0
+PLAIN_QUALITY = 24.0
+
+
+@method("trellis-quantisation")
+@dataclass(frozen=True)
+class TrellisQuantisation:
+    """Quantise every layer, as coarsely as the answers of the network bear.
+
+    With images (unlabelled, some hundred), an error is weighted by what it does to the
+    network's answers, later weights and layers make up for errors of earlier ones, and biases
+    restore each channel's mean.  Without, all weights count by their size.
+
+    Source: Marcellin and Fischer, "Trellis coded quantization of memoryless and
+    Gauss-Markov sources", 1990; Frantar et al., "Optimal Brain Compression", NeurIPS 2022,
+    and "GPTQ", ICLR 2023.
+    """
+
+    quality: Annotated[float, Field(ge=-6, le=60)] | None = None
+    states: Literal[0, 8, 32, 64] = 8
+    bias_bits: Annotated[int, Field(ge=4, le=16)] = 8
+    images: Annotated[int, Field(ge=16)] | None = None
+    skip: Sequence[str] = ()
+
+    needs_data: ClassVar[bool] = False
+    settles: ClassVar[bool] = False
+
+    def apply(self, packed: Packed, context: Context) -> Outcome:
+        names, skipped = select(packed, skip=self.skip, smallest=1, accept=_dense)
+        if not names:
+            return Outcome(packed, skipped)
+        work = _Work.of(self, packed, names, context)
+        best, met = work.search()
+        notes: dict[str, object] = {"quality": round(best.quality, 3), "trials": work.trials}
+        if best.predicted_drop is not None:
+            notes["predicted_drop"] = round(best.predicted_drop, 3)
+        if not met:
+            notes["budget"] = "not met"
+        biases = {
+            node.inputs[2]: self.bias_bits
+            for node, weight in best.packed.graph.weights()
+            if weight in names and len(node.inputs) > 2
+        }
+        size = sum(best.packed.forms[name].size for name in biases if name in best.packed.forms)
+        notes["bias_bytes"] = size * self.bias_bits // 8
+        return Outcome(best.packed, {n: r for n, r in skipped.items() if n not in biases}, notes)
+
+
+def _dense(form: Form) -> str:
+    return "" if isinstance(form, Dense) else f"already in the form {form.name}"
+
+
+@dataclass
+class _Work:
+    """One network under a budget."""
+
+    settings: TrellisQuantisation
+    packed: Packed
+    names: Sequence[str]
+    context: Context
+    images: np.ndarray | None
+    chosen: dict[str, np.ndarray]
+    judge: Judge | None
+    choices: dict[str, Choice] = field(default_factory=dict)
+    trials: int = 0
+
+    @classmethod
+    def of(
+        cls, settings: TrellisQuantisation, packed: Packed, names: Sequence[str], context: Context
+    ) -> _Work:
+        problem = context.problem
+        if problem is None:
+            return cls(settings, packed, names, context, None, {}, None)
+        packed = _with_biases(packed, names)
+        rng = np.random.default_rng(context.seed)
+        data = evenly(problem.train, settings.images or images_for(packed))
+        images = unseen_like(data, problem.augmentation, rng, mixed=False)
+        mixed = unseen_like(data, problem.augmentation, rng, mixed=True)
+        network = packed.network()
+        found = importances(
+            packed.graph, constant_tensors(network), mixed, context.seed, context.progress
+        )
+        chosen = {name: found[name] for name in names}
+        judge = Judge.of(network, problem, context.unseen, rng) if context.max_drop is not None else None
+        return cls(settings, packed, names, context, images, chosen, judge)
+
+    def search(self) -> tuple[Attempt, bool]:
+        """The best trial, and whether it keeps the budget as far as this can tell."""
+        default = DEFAULT_QUALITY if self.images is not None else PLAIN_QUALITY
+        start = self.settings.quality or default
+        context = self.context
+        if context.max_bytes is not None and context.file_size is not None:
+            size: Callable[[Packed], int] = context.file_size
+            most = context.max_bytes
+            return largest_within(
+                self.attempt,
+                lambda trial: size(trial.packed) <= most,
+                start=start,
+                stride=2.0,
+                finest=0.125,
+            )
+        if context.max_drop is not None and self.settings.quality is None and self.judge:
+            drop = context.max_drop
+            return smallest_enough(
+                self.attempt,
+                lambda trial: (trial.predicted_drop or 0.0) <= drop,
+                start=start,
+                stride=2.0,
+                finest=0.5,
+            )
+        return self.attempt(start), True
+
+    def attempt(self, quality: float) -> Attempt:
+        """The network at this quality."""
+        self.trials += 1
+        settings = self.settings
+        if self.images is None:
+            made = quantise_plainly(
+                self.packed, self.names, quality, settings.states, settings.bias_bits, self.choices
+            )
+            return Attempt(quality, made, None)
+        weights = sum(self.packed.forms[name].size for name in self.names)
+        made = quantise_network(
+            self.packed,
+            self.chosen,
+            self.images,
+            Settings(10 ** (-quality / 10) / weights, settings.states, settings.bias_bits),
+            self.choices,
+            self.context.progress,
+        )
+        drop = self.judge.drop(made) if self.judge else None
+        shown = "" if drop is None else f", about {drop:.2f} points lost"
+        self.context.progress.say(f"  quality {quality:g}{shown}")
+        return Attempt(quality, made, drop)
+
+
+def images_for(packed: Packed) -> int:
+    """How many images calibration takes by default: fewer for a larger network."""
+    macs = max(sum(packed.graph.macs().values()), 1)
+    return int(np.clip(CALIBRATION / macs, FEWEST, MOST))
+
+
+def _with_biases(packed: Packed, names: Sequence[str]) -> Packed:
+    """A bias for every layer that is wide enough: it can take a shift of the mean."""
+    for node, weight in list(packed.graph.weights()):
+        columns = int(np.prod(packed.graph.tensors[weight][1:]))
+        own = len(node.inputs) > 2 and node.inputs[2] in packed.graph.tensors
+        free = len(node.inputs) < 3 or not node.inputs[2] or own
+        if weight in names and free and (own or columns >= LEAST_COLUMNS):
+            index = next(i for i, n in enumerate(packed.graph.nodes) if n.name == node.name)
+            packed = with_bias(packed, index)[0]
+    return packed
