@@ -2,9 +2,9 @@
 
 Each must decode to a valid network or raise ReticuleError.  The work is done in a child
 process whose address space is limited, so that a wild allocation ends it instead of the
-machine.  Prints one line, and writes benchmarks/results/mutations.csv: for each kind of
+machine.  Prints one line, and writes benchmarks/results/mutations.csv: for each preset and kind of
 change how many files were refused, how many failed (by an unexpected error, a damaged
-network, more memory than 64 MiB and 16 bytes for each declared weight, or too long a
+network, more memory than 64 MiB and 24 bytes for each declared weight, or too long a
 time), the longest time, and the most memory.
 
     python benchmarks/mutations.py [--count 10000] [--seed 1]
@@ -21,6 +21,12 @@ import tracemalloc
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from codec_mutations import Mutation
+
+    from reticule.forms import Packed
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "mutations.csv"
@@ -39,44 +45,51 @@ class Tally:
     failures: int = 0
 
 
-def attack(count: int, seed: int) -> dict[str, Tally]:
-    """Read every changed file; the tallies by kind of change."""
+def attack(count: int, seed: int) -> dict[tuple[str, str], Tally]:
+    """Read every changed file; the tallies by preset and kind of change."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from codec_mutations import mutations, outcome
-    from codec_samples import described, odd_shapes, small_cnn
+    from codec_mutations import files_of_many_chunks, mutations
 
-    from reticule.codec import About, dumps
+    from reticule.codec.chunks import PRESETS
 
-    networks = [small_cnn(), odd_shapes()]
-    files = [dumps(networks[0], described()), dumps(networks[1], About())]
-    tallies: dict[str, Tally] = defaultdict(Tally)
+    tallies: dict[tuple[str, str], Tally] = defaultdict(Tally)
     tracemalloc.start()
-    for mutation in mutations(files, count, seed):
-        tally = tallies[mutation.kind]
-        tally.files += 1
-        try:
-            found = outcome(mutation, networks)
-        except Exception as problem:  # whatever it is, it is what this program looks for
-            tally.failures += 1
-            print(f"{mutation.kind}: {type(problem).__name__}: {problem}", file=sys.stderr)
-            continue
-        tally.refused += bool(found.problem)
-        tally.failures += not (found.valid and found.within_memory and found.seconds < SECONDS)
-        tally.seconds = max(tally.seconds, found.seconds)
-        tally.peak = max(tally.peak, found.peak)
+    for number, preset in enumerate(PRESETS):
+        networks, files = files_of_many_chunks(preset)
+        share = (count + len(PRESETS) - 1 - number) // len(PRESETS)
+        for mutation in mutations(files, share, len(PRESETS) * seed + number):
+            _read(mutation, networks, tallies[preset, mutation.kind])
     return tallies
 
 
-def report(tallies: dict[str, Tally]) -> int:
+def _read(mutation: Mutation, networks: list[Packed], tally: Tally) -> None:
+    from codec_mutations import outcome
+
+    tally.files += 1
+    try:
+        found = outcome(mutation, networks)
+    except Exception as problem:  # whatever it is, it is what this program looks for
+        tally.failures += 1
+        print(f"{mutation.kind}: {type(problem).__name__}: {problem}", file=sys.stderr)
+        return
+    tally.refused += bool(found.problem)
+    tally.failures += not (found.valid and found.within_memory and found.seconds < SECONDS)
+    tally.seconds = max(tally.seconds, found.seconds)
+    tally.peak = max(tally.peak, found.peak)
+
+
+def report(tallies: dict[tuple[str, str], Tally]) -> int:
     """Write the table, print the summary, and say how many files failed."""
     RESULTS.parent.mkdir(exist_ok=True)
     with open(RESULTS, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["change", "files", "refused", "failures", "max_seconds", "max_peak_mib"])
-        for kind, tally in sorted(tallies.items()):
+        writer.writerow(
+            ["preset", "change", "files", "refused", "failures", "max_seconds", "max_peak_mib"]
+        )
+        for (preset, kind), tally in sorted(tallies.items()):
             peak = f"{tally.peak / 2**20:.1f}"
             seconds = f"{tally.seconds:.3f}"
-            row = [kind, tally.files, tally.refused, tally.failures, seconds, peak]
+            row = [preset, kind, tally.files, tally.refused, tally.failures, seconds, peak]
             writer.writerow(row)
     files = sum(tally.files for tally in tallies.values())
     refused = sum(tally.refused for tally in tallies.values())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from reticule import _native
 from reticule.codec import About
 from reticule.data import Preprocessing
-from reticule.forms import Codebook, Dense, Form, Packed, Sparse
+from reticule.forms import Codebook, Dense, Form, Packed, Quantised, Sparse, Spectral
+from reticule.forms.base import Shape, matrix_shape
 from reticule.graph import Graph, Node
 
 
@@ -19,34 +21,48 @@ def packed_of(forms: dict[str, Form]) -> Packed:
 
 def same_form(one: Form, other: Form) -> bool:
     """Whether two forms are equal to the last bit, inner forms included."""
-    while isinstance(one, (Codebook, Sparse)):
-        if type(one) is not type(other) or one.shape != other.shape:
+    while True:
+        if type(one) is not type(other) or one.shape != other.shape or one.name != other.name:
             return False
-        if isinstance(one, Codebook):
-            if not np.array_equal(one.indices, other.indices):
-                return False
-            one, other = one.centroids, other.centroids
-        else:
-            if not np.array_equal(one.positions(), other.positions()):
-                return False
-            one, other = one.values, other.values
-    return (
-        type(one) is type(other)
-        and one.shape == other.shape
-        and one.values.dtype == other.values.dtype
-        and one.values.tobytes() == other.values.tobytes()
-    )
+        match one, other:
+            case Codebook(), Codebook():
+                if not np.array_equal(one.indices, other.indices):
+                    return False
+                one, other = one.centroids, other.centroids
+            case Sparse(), Sparse():
+                if not np.array_equal(one.positions(), other.positions()):
+                    return False
+                one, other = one.values, other.values
+            case Spectral(), Spectral():
+                one, other = one.coefficients, other.coefficients
+            case Quantised(), Quantised():
+                same = (one.step, one.states) == (other.step, other.states)
+                return same and np.array_equal(one.levels, other.levels)
+            case Dense(), Dense():
+                same = one.values.dtype == other.values.dtype
+                return same and one.values.tobytes() == other.values.tobytes()
+            case _:
+                raise TypeError(f"cannot compare {type(one).__name__}")
 
 
-def pruned(
-    rng: np.random.Generator, shape: tuple[int, ...], density: float, centroids: int
-) -> Sparse:
+def pruned(rng: np.random.Generator, shape: Shape, density: float, centroids: int) -> Sparse:
     """A random tensor after pruning and weight sharing."""
     mask = rng.random(shape) < density
     table = np.sort(rng.normal(size=centroids)).astype("f4")
     likely = np.exp(-np.abs(table)) / np.exp(-np.abs(table)).sum()
     indices = rng.choice(centroids, int(mask.sum()), p=likely)
     return Sparse.at(mask, Codebook(indices.astype("u2"), Dense(table)))
+
+
+def quantised(
+    rng: np.random.Generator, shape: Shape, states: int = 0, spread: float = 2.0, step: float = 0.25
+) -> Quantised:
+    """Random levels about zero; with states, a random path through that trellis."""
+    levels = np.rint(rng.laplace(scale=spread, size=shape)).astype(np.int32)
+    if states:
+        indices, levels = levels.reshape(-1), np.empty(levels.size, np.int32)
+        _native.trellis_levels(indices, matrix_shape(shape)[1], states, levels)
+    return Quantised(levels.reshape(shape), step, states)
 
 
 def small_cnn(seed: int = 0) -> Packed:
@@ -102,6 +118,113 @@ def odd_shapes(seed: int = 0) -> Packed:
             ),
         }
     )
+
+
+def quantised_cnn(seed: int = 0) -> Packed:
+    """A network after post-training compression: grids, trellises, transforms, short biases."""
+    rng = np.random.default_rng(seed)
+    bias = np.array([300, -512, 0, 511, -7, 1, 2, 44], np.int16)
+    forms: dict[str, Form] = {
+        "conv1.weight": Spectral(quantised(rng, (8, 3, 3, 3), 8)),
+        "conv1.bias": Quantised(bias, float(np.float32(0.001))),  # no bfloat16
+        "depthwise.weight": quantised(rng, (8, 1, 3, 3), 8, step=0.125),
+        "grouped.weight": Spectral(quantised(rng, (16, 4, 5, 5), 32, 0.7)),
+        "grouped.bias": Codebook(
+            rng.integers(0, 3, 16).astype("u1"), Quantised(np.array([-3, 0, 2]), 0.5)
+        ),
+        "wide.weight": quantised(rng, (8, 16, 1, 7), 64, 30.0),
+        "fc.bias": Quantised(np.array([1 << 20, -1, 0, 5]), 2.0**-20),
+    }
+    mask = rng.random((4, 8)) < 0.4
+    forms["fc.weight"] = Sparse.at(mask, quantised(rng, (int(mask.sum()),)))
+    nodes = (
+        Node("Conv", "conv1", ("x", "conv1.weight", "conv1.bias"), ("a",), {"pads": (1, 1, 1, 1)}),
+        Node("Relu", "relu1", ("a",), ("b",)),
+        Node("Conv", "dw", ("b", "depthwise.weight"), ("c",), {"group": 8, "pads": (1, 1, 1, 1)}),
+        Node(
+            "Conv", "gc", ("c", "grouped.weight", "grouped.bias"), ("d",),
+            {"group": 2, "pads": (2, 2, 2, 2)},
+        ),
+        Node("Conv", "wide", ("d", "wide.weight"), ("e",), {"pads": (0, 3, 0, 3)}),
+        Node("GlobalAveragePool", "pool", ("e",), ("f",)),
+        Node("Flatten", "flat", ("f",), ("g",)),
+        Node("Gemm", "fc", ("g", "fc.weight", "fc.bias"), ("y",)),
+    )  # fmt: skip
+    shapes = {name: form.shape for name, form in forms.items()}
+    return Packed(Graph({"x": (3, 8, 8)}, ("y",), nodes, shapes).check(), forms)
+
+
+def odd_forms(seed: int = 0) -> Packed:
+    """Forms within forms that no method makes, in ranks that few networks have."""
+    rng = np.random.default_rng(seed)
+    shape = (5, 3, 4, 2)
+    mask = rng.random(shape) < 0.3
+    kept = int(mask.sum())
+    table = Sparse.keep(np.array([0, -1.5, 0, 2], "f4"), np.array([0, 1, 0, 1]))
+    return packed_of(
+        {
+            "dct of floats": Spectral(Dense(rng.normal(size=shape).astype("f4"))),
+            "dct of halves": Spectral(Dense(rng.normal(size=shape).astype("f2"))),
+            "dct of kept codes": Spectral(
+                Sparse.at(
+                    mask,
+                    Codebook(rng.integers(0, 4, kept).astype("u1"), table),
+                )
+            ),
+            "dct of dct": Spectral(Spectral(quantised(rng, shape))),
+            "kept three times": Sparse.at(
+                np.ones((4, 6), bool),
+                Sparse.at(np.arange(24) % 2 == 0, pruned(rng, (12,), 0.5, 2)),
+            ),
+            "nothing kept of nothing": Sparse.at(
+                np.zeros((4, 6), bool), Sparse.at(np.zeros(0, bool), quantised(rng, (0,)))
+            ),
+            "line of kernels": quantised(rng, (6, 5, 7), 8),
+            "volume": quantised(rng, (3, 2, 3, 2, 5), 32),
+            "scalar level": quantised(rng, (), 8),
+            "no levels": quantised(rng, (3, 0, 2), 64),
+            "one row": quantised(rng, (200,), 64),
+            "large levels": Quantised(np.array([[1 << 24, -(1 << 24)], [4096, -4097]]), 1e30),
+            "small step": Quantised(np.array([1, -3]), float(np.float32(1e-45))),
+            "constant": Quantised(np.full((3, 3), -7), 1.0),
+            "no centroids": Codebook(np.zeros((0, 2), "u1"), Dense(np.zeros(0, "f4"))),
+            "signs of zero": Codebook(
+                np.array([0, 1, 2, 3], "u1"), Dense(np.array([0.0, -1.0, -0.0, 0.0], "f4"))
+            ),
+        }
+    )
+
+
+def several_chunks(seed: int = 0) -> Packed:
+    """Tensors of more than a chunk each, between small ones; few distinct values."""
+    rng = np.random.default_rng(seed)
+    trellis = quantised(rng, (100, 1500), 8, 0.1)  # row groups of 44 rows
+    mask = rng.random((75, 64, 3, 5)) < 0.02
+    kept = int(mask.sum())
+    return packed_of(
+        {
+            "first": quantised(rng, (9,)),
+            "path": trellis,
+            "between": Dense(rng.normal(size=7).astype("f4")),
+            "noisy": quantised(rng, (99, 100), 0, 4.0),  # enough for streams in lanes
+            "kept": Sparse.at(
+                mask, Codebook(rng.integers(0, 2, kept).astype("u1"), Dense(np.ones(2, "f4")))
+            ),
+            "long row": Codebook(
+                (np.arange(140_000) % 1000 == 0).astype("u1"), Dense(np.array([0, 1], "f4"))
+            ),
+            "last": quantised(rng, (3, 3)),
+        }
+    )
+
+
+SAMPLES = {
+    "cnn": small_cnn,
+    "odd": odd_shapes,
+    "quantised": quantised_cnn,
+    "forms": odd_forms,
+    "chunks": several_chunks,
+}
 
 
 def described() -> About:

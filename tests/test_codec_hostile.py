@@ -5,25 +5,23 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
-from codec_mutations import mutations, outcome
-from codec_samples import described, odd_shapes, small_cnn
+from codec_mutations import files_of_many_chunks, mutations, outcome
 
-from reticule.codec import About, dumps
+from reticule.codec.chunks import PRESETS
 
-NETWORKS = [small_cnn(), odd_shapes()]
-FILES = [dumps(NETWORKS[0], described()), dumps(NETWORKS[1], About())]
 HANG = 10.0  # seconds of processor time: no bound on speed, only on running away
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_changed_files_are_refused_or_valid(seed):
+@pytest.mark.parametrize("preset", PRESETS)
+def test_changed_files_are_refused_or_valid(preset):
+    networks, files = files_of_many_chunks(preset)
     refused = 0
     tracemalloc.start()
     try:
-        for mutation in mutations(FILES, 300, seed):
-            found = outcome(mutation, NETWORKS)
+        for mutation in mutations(files, 600, PRESETS.index(preset)):
+            found = outcome(mutation, networks)
             assert found.valid and found.within_memory and found.seconds < HANG, mutation.kind
             refused += bool(found.problem)
     finally:
         tracemalloc.stop()
-    assert 150 < refused < 300  # some changes of weights are as good as what they replaced
+    assert 300 < refused < 600  # some changes of weights are as good as what they replaced

@@ -1,19 +1,34 @@
 """A second reader, written from docs/format.md alone, in plain Python and without checks.
 
-It shares no code with the codec, so it shows that the page is complete and right.
+It shares no code with the codec, so it shows that the page is complete and right.  The
+decoder of adaptive chunks is in ``reference_context.py``.
 """
 
 from __future__ import annotations
 
+import functools
+import math
+import re
 import struct
+import zlib
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
-from codec_mutations import Parts, read_varint
+import reference_context
+from codec_mutations import files_of_many_chunks, read_varint
+from codec_samples import packed_of, quantised
 
-from reticule.codec import load
+from reticule.codec import About, dumps, load, streams
+from reticule.codec.chunks import PRESETS
+from reticule.codec.metadata import DICTIONARY
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.ret"))
+PAGE = (Path(__file__).parents[1] / "docs" / "format.md").read_text("utf-8")
+
+
+# Streams --------------------------------------------------------------------------------------
 
 
 class Bits:
@@ -32,6 +47,8 @@ class Bits:
         return (1 << (zeros + order)) + self.get(zeros + order) - (1 << order)
 
     def used(self, alphabet):
+        if self.get(1):
+            return list(range(alphabet))
         width = (alphabet - 1).bit_length()
         found, last = [self.get(width)], self.get(width)
         if self.get(1):
@@ -45,50 +62,50 @@ class Bits:
         return (self.at + 7) // 8
 
 
-def huffman(data, count, alphabet):
-    bits = Bits(data)
+def frequencies(bits, alphabet):
+    """The scale, and (symbol, frequency) of those that occur."""
+    scale, precision = bits.get(4), bits.get(3)
     used = bits.used(alphabet)
-    length, lengths = min((alphabet - 1).bit_length(), 15), {}
-    for symbol in used:
-        d = bits.golomb(0)
-        length += d // 2 if d % 2 == 0 else -((d + 1) // 2)
-        lengths[symbol] = length
-    codes, code, before = {}, 0, 0
-    for length, symbol in sorted((length, symbol) for symbol, length in lengths.items()):
-        code = code << (length - before)
-        codes[f"{code:0{length}b}"] = symbol
-        code, before = code + 1, length
-    text, out, prefix = "".join(f"{b:08b}" for b in data[bits.bytes_used() :]), [], ""
-    for bit in text:
-        prefix += bit
-        if prefix in codes and len(out) < count:
-            out.append(codes[prefix])
-            prefix = ""
-    return out
+    level, weights = (scale - 1) * 2**precision, []
+    for _ in used:
+        d = bits.golomb(max(precision - 1, 0))
+        level += d // 2 if d % 2 == 0 else -((d + 1) // 2)
+        weights.append((2**precision + level % 2**precision) * 2 ** (level // 2**precision))
+    total, before, found = sum(weights), 0, []
+    for index, symbol in enumerate(used):
+        first = index + before * (2**scale - len(used)) // total
+        before += weights[index]
+        behind = index + 1 + before * (2**scale - len(used)) // total
+        found.append((symbol, behind - first))
+    return scale, found
 
 
-def rans(data, count, alphabet):
+def rans(data, count, alphabet, lanes):
     bits = Bits(data)
-    scale = bits.get(4)
-    used = bits.used(alphabet)
-    order = bits.get(3)
-    frequencies = [bits.golomb(order) + 1 for _ in used[:-1]]
-    frequencies.append(2**scale - sum(frequencies))
-    slots = [
-        (symbol, f, offset)
-        for symbol, f in zip(used, frequencies, strict=True)
-        for offset in range(f)
+    scale, table = frequencies(bits, alphabet)
+    slots = [(symbol, f, offset) for symbol, f in table for offset in range(f)]
+    data = data[bits.bytes_used() :]
+    rest = len(data) - 8 * (lanes - 1)
+    first = rest if rest <= 8 else 5 + (rest - 5) % 4
+    states = [int.from_bytes(data[:first], "little")]
+    states += [
+        int.from_bytes(data[first + 8 * lane : first + 8 * lane + 8], "little")
+        for lane in range(lanes - 1)
     ]
-    waiting, state, out = list(data[bits.bytes_used() :]), 0, []
-    for _ in range(count):
-        while state < 2**23 and waiting:
-            state = 256 * state + waiting.pop(0)
-        symbol, f, offset = slots[state % 2**scale]
-        state = f * (state // 2**scale) + offset
+    words = [word for (word,) in struct.iter_unpack("<I", data[first + 8 * (lanes - 1) :])]
+    words.reverse()
+    out = []
+    for index in range(count):
+        if index % (2 * lanes) == 0:
+            for lane in range(lanes):
+                if states[lane] < 2**32 and words:
+                    states[lane] = 2**32 * states[lane] + words.pop()
+        lane = index % lanes
+        symbol, f, offset = slots[states[lane] % 2**scale]
+        states[lane] = f * (states[lane] // 2**scale) + offset
         out.append(symbol)
-    while state < 2**23 and waiting:
-        state = 256 * state + waiting.pop(0)
-    assert state == 2**scale and not waiting
+    (last,) = set(states)
+    assert not words and last.bit_count() == 1 and 2**scale <= last <= 2**32
     return out
 
 
@@ -104,81 +121,312 @@ class Body:
         self.at += count
         return self.data[self.at - count : self.at]
 
+    def byte(self):
+        return self.raw(1)[0]
+
     def stream(self, count, alphabet):
         if count == 0:
             return []
-        tag = self.raw(1)[0]
+        tag = self.byte()
         if tag == 0:
             width = (alphabet - 1).bit_length()
             bits = Bits(self.raw((count * width + 7) // 8))
             return [bits.get(width) for _ in range(count)]
         if tag == 1:
             return [self.varint()] * count
-        return (huffman if tag == 2 else rans)(self.raw(self.varint()), count, alphabet)
+        return rans(self.raw(self.varint()), count, alphabet, {2: 1, 3: 4}[tag])
 
 
-def size(shape):
-    out = 1
-    for axis in shape:
-        out *= axis
-    return out
+# Structure ------------------------------------------------------------------------------------
 
 
-def sparse(body, shape, values):
-    rows, cols = (1, size(shape)) if len(shape) < 2 else (shape[0], size(shape[1:]))
-    kind = body.raw(1)[0]
+@dataclass
+class Array:
+    kind: str  # integers, mask, floats
+    layout: tuple  # rows, channels, height, width
+    under: Array | None
+    detail: int = 0  # states of the trellis, or bits of a float
+    values: list = field(default_factory=list)
+
+    def __post_init__(self):
+        self.values = [0] * math.prod(self.layout)
+
+    def visible(self):
+        if self.under is None:
+            return self.values
+        return [v for v, kept in zip(self.values, self.under.values, strict=True) if kept]
+
+
+def layout_of(shape):
+    if len(shape) < 2:
+        return 1, math.prod(shape), 1, 1
+    return shape[0], shape[1], math.prod(shape[2:-1]), shape[-1] if len(shape) > 2 else 1
+
+
+@dataclass
+class Tensor:
+    shape: list
+    arrays: list = field(default_factory=list)
+    parts: list = field(default_factory=list)  # (tag, array, detail)
+
+    @classmethod
+    def read(cls, body):
+        tag, rank = divmod(body.varint(), 16)
+        tensor = cls([body.varint() for _ in range(rank)])
+        layout, mask, again = layout_of(tensor.shape), None, True
+        while again:
+            kind, detail, extra = "floats", 32 if tag == 0 else 16, None
+            if tag == 2:
+                extra, kind, detail = body.varint(), "integers", 0
+            elif tag == 3:
+                kind, detail = "mask", 0
+            elif tag == 4:
+                head = body.byte()
+                step = body.raw(4) if head & 8 else b"\0\0" + body.raw(2)
+                extra, kind = struct.unpack("<f", step)[0], "integers"
+                detail = (0, 8, 32, 64)[head & 7]
+            array = None
+            if tag != 5:
+                array = Array(kind, layout, mask, detail)
+                tensor.arrays.append(array)
+            tensor.parts.append((tag, array, extra))
+            if tag == 2:
+                layout, mask = (1, extra, 1, 1), None
+            elif tag == 3:
+                mask = array
+            again = tag in (2, 3, 5)
+            tag = body.varint() if again else 0
+        return tensor
+
+    def weights(self, index=0):
+        """The numbers of a part and of what is inside it: a flat list."""
+        tag, array, extra = self.parts[index]
+        if tag < 2:
+            letters = "If" if tag == 0 else "He"
+            return [
+                struct.unpack("<" + letters[1], struct.pack("<" + letters[0], pattern))[0]
+                for pattern in array.visible()
+            ]
+        if tag == 4:
+            levels = array.visible() if not array.detail else trellis(array)
+            return [float32(level * extra) for level in levels]
+        inner = self.weights(index + 1)
+        if tag == 2:
+            table = ranked(inner)
+            return [table[rank] for rank in array.visible()]
+        if tag == 3:
+            values = iter(inner)
+            return [next(values) if kept else 0.0 for kept in array.visible()]
+        return transformed(inner, *self.shape[-2:])
+
+
+# Chunks ---------------------------------------------------------------------------------------
+
+
+def group_rows(layout):
+    columns = math.prod(layout[1:])
+    return math.ceil(2**16 / columns)
+
+
+def chunks_of(tensors, target):
+    """Lists of (array, first row, rows)."""
+    chunks, current, held = [], [], 0
+    for tensor in tensors:
+        full = [array for array in tensor.arrays if array.values]
+        counts = [math.ceil(array.layout[0] / group_rows(array.layout)) for array in full]
+        for group in range(max(counts, default=0)):
+            for array, count in zip(full, counts, strict=True):
+                if group < count:
+                    rows = group_rows(array.layout)
+                    first = group * rows
+                    rows = min(rows, array.layout[0] - first)
+                    current.append((array, first, rows))
+                    held += rows * math.prod(array.layout[1:])
+            if held >= 2**target:
+                chunks.append(current)
+                current, held = [], 0
+    return [*chunks, current] if current else chunks
+
+
+def instant(data, pieces):
+    body = Body(data)
+    for array, first, rows in pieces:
+        columns = math.prod(array.layout[1:])
+        where = range(first * columns, (first + rows) * columns)
+        if array.under:
+            where = [place for place in where if array.under.values[place]]
+            rows, columns = 1, len(where)
+        if array.kind == "integers":
+            found = integers(body, len(where))
+        elif array.kind == "mask":
+            found = mask(body, rows, columns)
+        else:
+            planes = [body.stream(len(where), 256) for _ in range(array.detail // 8)]
+            found = [
+                int.from_bytes(bytes(number), "little") for number in zip(*planes, strict=True)
+            ]
+        for place, value in zip(where, found, strict=True):
+            array.values[place] = value
+    assert body.at == len(data)
+
+
+def integers(body, count):
+    largest = body.varint()
+    symbols = [0] * count
+    if 0 < largest < 4096:
+        symbols = body.stream(count, largest + 1)
+    elif largest:
+        for j in range((largest.bit_length() + 7) // 8):
+            plane = body.stream(count, min(largest // 256**j, 255) + 1)
+            symbols = [a + b * 256**j for a, b in zip(symbols, plane, strict=True)]
+    return [-(s + 1) // 2 if s % 2 else s // 2 for s in symbols]
+
+
+def mask(body, rows, columns):
+    kind = body.byte()
     step, by_columns = 2 ** (kind % 16), kind // 16
-    escapes = body.varint()
-    position, stored = 0, []
-    for symbol in body.stream(len(values) + escapes, step + 1):
+    count, escapes = body.varint(), body.varint()
+    position, found = 0, [0] * (rows * columns)
+    for symbol in body.stream(count + escapes, step + 1):
         position += symbol
         if symbol < step:
-            row, column = position // cols, position % cols
-            if by_columns:
-                row, column = position % rows, position // rows
-            stored.append(row * cols + column)
+            place = position % rows * columns + position // rows if by_columns else position
+            found[place] = 1
             position += 1
-    out = [0.0] * size(shape)
-    for place, value in zip(sorted(stored), values, strict=True):
-        out[place] = value
+    return found
+
+
+def adaptive(preset, data, pieces):
+    calls = []
+    for array, first, rows in pieces:
+        columns = math.prod(array.layout[1:])
+        where = slice(first * columns, (first + rows) * columns)
+        calls.append((array, where, (rows, *array.layout[1:])))
+    reference_context.decode(preset, data, calls)
+
+
+# Weights --------------------------------------------------------------------------------------
+
+
+def float32(number):
+    return struct.unpack("<f", struct.pack("<f", number))[0]
+
+
+def trellis(array):
+    a, b = {8: (5, 2), 32: (18, 4), 64: (33, 10)}[array.detail]
+    columns = math.prod(array.layout[1:])
+    state, levels = 0, []
+    for place, k in enumerate(array.values):
+        if place % (columns * group_rows(array.layout)) == 0:
+            state = 0
+        odd = state % 2
+        levels.append(2 * k - odd * ((k > 0) - (k < 0)))
+        branch = k % 2 ^ (odd and k < 0)
+        state = state // 2 ^ (a if odd else 0) ^ (b if branch else 0)
+    return levels
+
+
+def ranked(centroids):
+    order = sorted(range(len(centroids)), key=lambda index: centroids[index])
+    negative = sum(value < 0 for value in centroids)
+    shift = 0 if 0 in centroids else 1
+    table = {}
+    for place, index in enumerate(order):
+        rank = place - negative
+        table[rank + (shift if rank >= 0 else 0)] = centroids[index]
+    return table
+
+
+@functools.cache
+def basis(n, u, x):
+    exact = math.sqrt((2 if u else 1) / n) * math.cos(math.pi * (2 * x + 1) * u / (2 * n))
+    return round(exact * 2**30) / 2**30
+
+
+def transformed(c, height, width):
+    def synthesis(terms, n, x):
+        total = basis(n, 0, x) * terms[0]
+        for u in range(1, n):
+            total += basis(n, u, x) * terms[u]
+        return total
+
+    out = []
+    for start in range(0, len(c), height * width):
+        kernel = c[start : start + height * width]
+        t = [[synthesis(kernel[v::width], height, y) for v in range(width)] for y in range(height)]
+        out += [float32(synthesis(t[y], width, x)) for y in range(height) for x in range(width)]
     return out
 
 
-def weights(data):
-    """The weights of one body, flat."""
-    body, stack = Body(data), []
-    parts, rank = divmod(body.varint(), 16)
-    tensor = [body.varint() for _ in range(rank)]
-    for index in range(parts + 1):
-        if index == parts:
-            tag, shape = body.varint(), tensor
-        else:
-            tag, rank = divmod(body.varint(), 16)
-            shape = [body.varint() for _ in range(rank)]
-        count = size(shape)
-        if tag < 2:
-            planes = [body.stream(count, 256) for _ in range(4 if tag == 0 else 2)]
-            numbers = b"".join(bytes(number) for number in zip(*planes, strict=True))
-            stack.append(list(struct.unpack(f"<{count}{'f' if tag == 0 else 'e'}", numbers)))
-        elif tag == 2:
-            table = stack.pop()
-            if len(table) <= 4096:
-                indices = body.stream(count, max(len(table), 1))
-            else:
-                low = body.stream(count, 256)
-                high = body.stream(count, (len(table) - 1) // 256 + 1)
-                indices = [a + 256 * b for a, b in zip(low, high, strict=True)]
-            stack.append([table[i] for i in indices])
-        else:
-            stack.append(sparse(body, shape, stack.pop()))
-    assert len(stack) == 1 and body.at == len(data)
-    return stack[0]
+# Files ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["small_cnn.ret", "odd_shapes.ret"])
-def test_a_reader_written_from_the_specification_agrees(name):
-    forms = load(GOLDEN / name).packed.forms
-    bodies = Parts.of((GOLDEN / name).read_bytes()).bodies
-    for (tensor, form), body in zip(forms.items(), bodies, strict=True):
-        found = struct.pack(f"<{form.size}f", *weights(body))
-        assert found == form.dense().astype("<f4").tobytes(), tensor
+def dictionary():
+    block = PAGE.partition("text is deflated with a preset dictionary")[2]
+    return re.search(r"```text\n(.*?)\n```", block, re.S)[1].replace("\n", "").encode()
+
+
+def read(data):
+    """The metadata's text, and the weights of every tensor: flat lists."""
+    body = Body(data)
+    assert body.raw(5) == b"\x89RET\x02"
+    deflated, inflated, head, section, weights = (body.varint() for _ in range(5))
+    text = zlib.decompressobj(-15, zdict=dictionary()).decompress(body.raw(deflated))
+    assert len(text) == inflated and body.at + section == len(data)
+    body, chunks = Body(body.raw(head)), Body(data[body.at + 4 :])
+    kind = body.byte()
+    length = body.varint()
+    packed = body.raw(body.varint() if kind & 4 else length)
+    structure = Body(zlib.decompress(packed, -15) if kind & 4 else packed)
+    tensors = []
+    while structure.at < length:
+        tensors.append(Tensor.read(structure))
+    for pieces in chunks_of(tensors, kind // 8):
+        length, is_instant = divmod(body.varint(), 2)
+        payload = chunks.raw(length)
+        assert chunks.raw(4) == zlib.crc32(payload).to_bytes(4, "little")
+        if is_instant or kind % 4 == 0:
+            instant(payload, pieces)
+        else:
+            adaptive(kind % 4 - 1, payload, pieces)
+    assert body.at == head and chunks.at == len(chunks.data)
+    found = [tensor.weights() for tensor in tensors]
+    assert sum(map(len, found)) == weights
+    return text, found
+
+
+def check(data, forms):
+    found = read(data)[1]
+    for (name, form), flat in zip(forms.items(), found, strict=True):
+        assert struct.pack(f"<{form.size}f", *flat) == form.dense().astype("<f4").tobytes(), name
+
+
+def test_the_dictionary_of_the_page_is_the_codecs():
+    assert dictionary() == DICTIONARY
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.name)
+def test_a_reader_written_from_the_specification_agrees(path):
+    check(path.read_bytes(), load(path).packed.forms)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_it_agrees_on_files_of_many_chunks(preset):
+    for packed, data in zip(*files_of_many_chunks(preset), strict=True):
+        check(data, packed.forms)
+
+
+def test_it_agrees_on_a_path_over_several_row_groups():
+    packed = packed_of({"w": quantised(np.random.default_rng(0), (70, 2000), 8, 0.2)})
+    check(dumps(packed, About(), "instant"), packed.forms)
+
+
+@pytest.mark.parametrize("count", [1, 7, 300, 30_003])
+@pytest.mark.parametrize("alphabet", [2, 5, 256, 300, 4096])
+def test_it_agrees_on_single_streams(count, alphabet):
+    rng = np.random.default_rng(count)
+    for spread in (0.05, 1.0):
+        symbols = rng.choice(alphabet, count, p=rng.dirichlet(np.full(alphabet, spread)))
+        body = Body(streams.encode(symbols, alphabet))
+        assert body.stream(count, alphabet) == symbols.tolist()
+        assert body.at == len(body.data)

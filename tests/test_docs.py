@@ -16,6 +16,7 @@ import re
 import shlex
 from pathlib import Path
 
+import net_files
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -108,6 +109,9 @@ def materials(tmp_path_factory):
         table = pyarrow.table({"image": column, "label": labels})
         pyarrow.parquet.write_table(table, folder / f"{name}.parquet")
     (folder / "cat.png").write_bytes(encoded(images[0]))
+    table, output = net_files.squeezenet(part=8)
+    to_onnx(table.network(output), folder / "squeezenet.onnx")
+    (folder / "squeezenet.net").write_bytes(net_files.net_bytes(net_files.records(table)))
     return folder
 
 

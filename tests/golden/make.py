@@ -14,15 +14,11 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from codec_samples import described, odd_shapes, small_cnn  # noqa: E402
+from codec_samples import SAMPLES, described  # noqa: E402
 
-from reticule.codec import About, load, save  # noqa: E402
+from reticule.codec import load, save  # noqa: E402
+from reticule.codec.chunks import PRESETS  # noqa: E402
 from reticule.forms import Packed  # noqa: E402
-
-FILES = {
-    "small_cnn.ret": (small_cnn(), described()),
-    "odd_shapes.ret": (odd_shapes(), About()),
-}
 
 
 def fingerprint(packed: Packed) -> dict[str, str]:
@@ -35,12 +31,14 @@ def fingerprint(packed: Packed) -> dict[str, str]:
 
 def main() -> None:
     expected = {}
-    for name, (packed, about) in FILES.items():
-        path = HERE / name
-        if not path.exists():
-            save(path, packed, about)
-        expected[name] = fingerprint(load(path).packed)
-    (HERE / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n")
+    for sample, make in SAMPLES.items():
+        for preset in PRESETS:
+            path = HERE / f"{sample}-{preset}.ret"
+            if not path.exists():
+                save(path, make(), described(), preset)
+            expected[path.name] = fingerprint(load(path).packed)
+    text = json.dumps(expected, indent=1, ensure_ascii=False) + "\n"
+    (HERE / "expected.json").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
