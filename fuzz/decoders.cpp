@@ -16,7 +16,7 @@ namespace {
 
 using namespace reticule;
 
-constexpr uint32_t kMostValues = 1 << 14;  // in an array: enough to learn from, quick to run
+constexpr uint32_t kMostValues = 1 << 11;  // in an array: enough to learn from, quick to run
 constexpr unsigned kStates[] = {0, 8, 32, 64};
 
 class Digest {

@@ -19,7 +19,8 @@ std::span<T> view(const Array<T> &array) {
 }
 
 reticule::Preset preset(int number) {
-    if (number != 0 && number != 1) throw std::invalid_argument("the preset is 0 (fast) or 1 (small)");
+    if (number != 0 && number != 1)
+        throw std::invalid_argument("the preset is 0 (fast) or 1 (small)");
     return static_cast<reticule::Preset>(number);
 }
 

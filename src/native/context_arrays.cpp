@@ -13,19 +13,28 @@ constexpr uint32_t kRare = 64;       // probability of the raw mode, of 65536
 constexpr uint32_t kSeldom = 4096;   // of a table of the values of a float array
 constexpr size_t kLargestTable = 1 << 16;
 
+/// A new model; making the first takes longer than copying it.
+template <Preset preset>
+std::unique_ptr<Model<preset>> new_model() {
+    static const Model<preset> first;
+    return std::make_unique<Model<preset>>(first);
+}
+
 /// Calls `job` with the model of the preset.
 template <typename Job>
 void with_model(Models &models, Preset preset, Job job) {
     if (preset == Preset::Small) {
-        if (!models.small) models.small = std::make_unique<Model<Preset::Small>>();
+        if (!models.small) models.small = new_model<Preset::Small>();
         job(*models.small);
     } else {
-        if (!models.fast) models.fast = std::make_unique<Model<Preset::Fast>>();
+        if (!models.fast) models.fast = new_model<Preset::Fast>();
         job(*models.fast);
     }
 }
 
-uint32_t zigzag(int32_t k) { return k < 0 ? (static_cast<uint32_t>(-k) << 1) - 1 : static_cast<uint32_t>(k) << 1; }
+uint32_t zigzag(int32_t k) {
+    return k < 0 ? (static_cast<uint32_t>(-k) << 1) - 1 : static_cast<uint32_t>(k) << 1;
+}
 
 int32_t unzigzag(uint32_t u) {
     const int32_t half = static_cast<int32_t>(u >> 1);
@@ -136,7 +145,8 @@ FloatPlan plan_of(std::span<const uint32_t> patterns, unsigned width) {
         histogram[e] += 1;
         normal += e > 0;
     }
-    plan.zeros = std::min<unsigned>(static_cast<unsigned>(std::countr_zero(all | 1u << 31)), plan.mantissa);
+    const auto zeros = static_cast<unsigned>(std::countr_zero(all | 1u << 31));
+    plan.zeros = std::min(zeros, plan.mantissa);
     uint32_t median = 1;
     for (size_t seen = 0; median < top; ++median)
         if ((seen += histogram[median]) * 2 >= normal) break;
@@ -174,15 +184,18 @@ uint32_t rest(Coder &coder, Counter *counters, const FloatPlan &plan, int32_t k,
     for (unsigned step = 1; e > 1 && flag(std::min(step, 30u), exponent < e); ++step) --e;
     bool nothing = false;
     if (e == 0) nothing = flag(31, (pattern & (sign_bit - 1)) == 0);
-    const uint32_t sign = e == 0 && nothing ? flag(32, pattern & sign_bit) : coder.bits(pattern / sign_bit, 1);
-    const uint32_t mantissa = nothing ? 0 : tail(plan.mantissa, pattern & ((1u << plan.mantissa) - 1));
+    const bool minus = (pattern & sign_bit) != 0;
+    const uint32_t sign = nothing ? flag(32, minus) : coder.bits(minus, 1);
+    const uint32_t field = pattern & ((1u << plan.mantissa) - 1);
+    const uint32_t mantissa = nothing ? 0 : tail(plan.mantissa, field);
     return (sign ? sign_bit : 0) | e << plan.mantissa | mantissa;
 }
 
 int32_t leading(const FloatPlan &plan, uint32_t pattern) {
     const uint32_t e = plan.exponent(pattern);
     if (e < plan.unit) return 0;
-    const int32_t m = static_cast<int32_t>(plan.significand(pattern) >> (plan.mantissa - (e - plan.unit)));
+    const unsigned rest_bits = plan.mantissa - (e - plan.unit);
+    const auto m = static_cast<int32_t>(plan.significand(pattern) >> rest_bits);
     return pattern >> (plan.width - 1) ? -m : m;
 }
 

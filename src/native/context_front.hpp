@@ -145,7 +145,9 @@ class Front {
         const bool has_left = p % width_ > 0, has_up = p >= width_;
         log_left = has_left ? log_row_[x_ - 1] : kZeroLog;
         log_up = has_up ? log_row_[x_ - width_] : kZeroLog;
-        const uint64_t near = (has_left ? magnitude_[x_ - 1] : 0) + (has_up ? magnitude_[x_ - width_] : 0);
+        uint64_t near = 0;
+        if (has_left) near += magnitude_[x_ - 1];
+        if (has_up) near += magnitude_[x_ - width_];
         const int log_here = log2_q8(p + 2);
         const uint64_t place = pack(0, 0, ratio(place_sum_[x_], 2, log_rows_),
                                     ratio(position_sum_[p], 16, log_positions_));
@@ -158,20 +160,21 @@ class Front {
         z = clamp(dot(learned_.mean[place_].weights, inputs_) >> 14, -1023, 1023);
         if constexpr (kSmall) {
             centre = z * std::max<int64_t>(scale, 64) >> 8;
-            const int size =
-                z ? clamp(log2_q8(static_cast<uint64_t>(z < 0 ? -z : z)) - 6 * 256, -512, 1024) : -512;
+            const auto distance = static_cast<uint64_t>(z < 0 ? -z : z);
+            const int size = z ? clamp(log2_q8(distance) - 6 * 256, -512, 1024) : -512;
             put(extended_, 0, row_column_ | place, kernel | older_);
             put(extended_, 8,
                 pack(features_[8], features_[9], ratio(kernel_rest_, 2, log_here), size),
                 pack(256, 0, 0, 0));
-            log_spread = clamp(log_mean_ + (dot(learned_.residual[place_], extended_) >> 14), 8 * 256, 30 * 256);
+            const int over = dot(learned_.residual[place_], extended_) >> 14;
+            log_spread = clamp(log_mean_ + over, 8 * 256, 30 * 256);
             spread_ = static_cast<int64_t>(exp2_q8(log_spread));
         }
     }
 
     /// Takes in the value that was expected.
     void learn(int32_t level) {
-        const uint32_t m = std::min<uint32_t>(static_cast<uint32_t>(level < 0 ? -level : level), 65535);
+        const auto m = static_cast<uint32_t>(std::min(level < 0 ? -level : level, 65535));
         const int64_t fixed = int64_t{m} << kUnit;
         nudge(learned_.scale[place_], features_, error(fixed, scale, log_scale));
         if constexpr (kSmall) {
@@ -180,9 +183,11 @@ class Front {
             nudge(learned_.residual[place_], extended_, error(rest, spread_, log_spread));
             kernel_rest_ += static_cast<uint64_t>(rest) >> kUnit;
         }
-        const int64_t inverse = static_cast<int64_t>(exp2_q8(36 * 256 - std::max(log_scale, 10 * 256)));
+        const auto inverse =
+            static_cast<int64_t>(exp2_q8(36 * 256 - std::max(log_scale, 10 * 256)));
         const auto unit = static_cast<int16_t>(clamp64((level * inverse) >> 16, -1023, 1023));
-        if (const int n = learned_.mean[place_].samples; kSmall || ((r_ ^ c_) & 7) == 0 || n < 400) learned_.mean[place_].learn(inputs_, unit);
+        LeastSquares &fit = learned_.mean[place_];
+        if (kSmall || ((r_ ^ c_) & 7) == 0 || fit.samples < 400) fit.learn(inputs_, unit);
         z_row_[x_] = unit;
         if (p_ < 8) before_[p_ >> 2] |= pack(unit, 0, 0, 0) << (16 * (p_ & 3));
         z_row_sum_[p_] += unit;
@@ -255,7 +260,7 @@ class Front {
         return past.size() == size ? past[i] : 0;
     }
 
-    /// (actual - expected) / (1 + expected) in 1/K.
+    /// (actual - expected) / (1 + expected) in 1/16384.
     static int16_t error(int64_t actual, int64_t expected, int log_expected) {
         const int64_t share = tables().inverse[log_expected >> 4];
         return static_cast<int16_t>(clamp64(((actual - expected) * share) >> 16, -32768, 32767));
@@ -269,17 +274,21 @@ class Front {
             return z_row_[c_ * kernel_ + y * width_ + x];
         };
         if (kernel_ == 1) {
-            put(inputs_, 0, pack(c_ >= 1 ? z_row_[x_ - 1] : 0, c_ >= 2 ? z_row_[x_ - 2] : 0, z_above_[x_],
-                                 c_ >= 1 ? z_above_[x_ - 1] : 0), 0);
+            put(inputs_, 0,
+                pack(c_ >= 1 ? z_row_[x_ - 1] : 0, c_ >= 2 ? z_row_[x_ - 2] : 0, z_above_[x_],
+                     c_ >= 1 ? z_above_[x_ - 1] : 0),
+                0);
         } else if (kernel_ <= 9) {
             put(inputs_, 0, before_[0], before_[1]);
         } else {
             put(inputs_, 0, pack(at(0, -1), at(0, -2), at(-1, 0), at(-1, -1)),
                 pack(at(-1, 1), at(-2, 0), at(-1, 2), at(-1, -2)));
         }
+        const int64_t row_mean = (z_row_sum_[p] * share_channel_) >> 16;
+        const int64_t column_mean = (z_column_sum_[x_] * share_row_) >> 16;
         put(inputs_, 8,
-            pack(static_cast<int>(clamp64((z_row_sum_[p] * share_channel_) >> 16, -1023, 1023)),
-                 static_cast<int>(clamp64((z_column_sum_[x_] * share_row_) >> 16, -1023, 1023)), 64, 0),
+            pack(static_cast<int>(clamp64(row_mean, -1023, 1023)),
+                 static_cast<int>(clamp64(column_mean, -1023, 1023)), 64, 0),
             0);
     }
 

@@ -17,35 +17,34 @@ constexpr uint16_t kLogistic[89] = {
     65533, 65533, 65534, 65534, 65534, 65534, 65535, 65535, 65535,
 };
 
+/// Square root, rounded to the nearest integer, of x < 2^64 - 2^33.
 uint64_t square_root(uint64_t x) {
     uint64_t root = 0;
     for (uint64_t bit = uint64_t{1} << 31; bit > 0; bit >>= 1)
         if ((root + bit) * (root + bit) <= x) root += bit;
-    return root;
+    return root + (x - root * root > root);
 }
 
 Tables build() {
     Tables t{};
 
-    // 2^(i/512) with 30 fractional bits, from repeated square roots of 2.
+    // 2^(i/512) with 31 fractional bits, from repeated square roots of 2.
     std::array<uint64_t, 10> roots{};
-    roots[0] = uint64_t{1} << 31;
-    for (std::size_t i = 1; i < roots.size(); ++i) roots[i] = square_root(roots[i - 1] << 30);
-    std::array<uint64_t, 513> power{};
+    roots[0] = uint64_t{1} << 32;
+    for (std::size_t i = 1; i < roots.size(); ++i) roots[i] = square_root(roots[i - 1] << 31);
+    std::array<uint64_t, 512> power{};
     for (unsigned i = 0; i < 512; ++i) {
-        uint64_t value = uint64_t{1} << 30;
+        uint64_t value = uint64_t{1} << 31;
         for (unsigned bit = 0; bit < 9; ++bit)
-            if (i >> (8 - bit) & 1) value = (value * roots[bit + 1] + (uint64_t{1} << 29)) >> 30;
+            if (i >> (8 - bit) & 1) value = (value * roots[bit + 1] + (uint64_t{1} << 30)) >> 31;
         power[i] = value;
     }
-    power[512] = uint64_t{1} << 31;
     for (unsigned i = 0; i < 256; ++i) {
-        t.exp2_fraction[i] = static_cast<uint32_t>((power[2 * i] + (1 << 13)) >> 14);
+        t.exp2_fraction[i] = static_cast<uint32_t>((power[2 * i] + (1 << 14)) >> 15);
         int step = 0;
-        while (step < 256 && power[2 * step + 1] <= (uint64_t{256 + i} << 22)) ++step;
+        while (step < 256 && power[2 * step + 1] <= (uint64_t{256 + i} << 23)) ++step;
         t.log2_mantissa[i] = static_cast<int16_t>(step);
     }
-    t.log2_mantissa[256] = 256;
 
     for (int x = 0; x <= kStretchLimit; ++x) {
         const int knot = x >> 5, part = x & 31;
@@ -59,7 +58,8 @@ Tables build() {
         while (x < kStretchLimit && t.squash[x + kStretchLimit] < 16 * i + 8) ++x;
         t.stretch[i] = static_cast<int16_t>(x);
     }
-    for (uint32_t n = 0; n < t.share.size(); ++n) t.share[n] = static_cast<uint16_t>(131072 / (2 * n + 3));
+    for (uint32_t n = 0; n < t.share.size(); ++n)
+        t.share[n] = static_cast<uint16_t>(131072 / (2 * n + 3));
     for (int i = 0; i < 481; ++i) {
         const int log = 16 * i + 8;
         const uint64_t value = (uint64_t{t.exp2_fraction[log & 255]} << (log >> 8)) >> 16;

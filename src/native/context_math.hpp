@@ -16,7 +16,7 @@ namespace reticule::context {
 inline constexpr int kStretchLimit = 2815;  // 11 in units of 1/256
 
 struct Tables {
-    std::array<int16_t, 257> log2_mantissa;   // round down of 256 log2(1 + i/256) + 1/2
+    std::array<int16_t, 256> log2_mantissa;   // 256 log2(1 + i/256), rounded
     std::array<uint32_t, 256> exp2_fraction;  // 2^(16 + i/256)
     std::array<uint16_t, 2 * kStretchLimit + 1> squash;  // logistic function, 16 bits
     std::array<int16_t, 4096> stretch;        // its inverse

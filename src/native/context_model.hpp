@@ -54,9 +54,13 @@ struct Logistic {
         return negative ? below(-halves) : 65536 - below(halves);
     }
     static int share(int part, int whole) {
-        return clamp(static_cast<int>((static_cast<uint32_t>(part) << 12) / static_cast<uint32_t>(whole)), 1, 4095);
+        const auto of_4096 = (static_cast<uint32_t>(part) << 12) / static_cast<uint32_t>(whole);
+        return clamp(static_cast<int>(of_4096), 1, 4095);
     }
 };
+
+/// 2^(28 + x / 256).
+inline int64_t scale_inverse(int x) { return static_cast<int64_t>(exp2_q8(28 * 256 + x)); }
 
 template <Preset preset>
 struct Setting;
@@ -133,7 +137,7 @@ class Model {
     // Of the value at hand.
     Contexts context_{}, sign_context_{};
     std::array<Logistic, 2> expert_{};
-    uint32_t magnitude_group_ = 0, scale_group_ = 0, place_ = 0, coarse_ = 0, agree_ = 0;
+    uint32_t magnitude_group_ = 0, group_ = 0, place_ = 0, coarse_ = 0, agree_ = 0;
     int z_ = 0, quantiser_ = 0;
     unsigned fixed_ = 0;
     bool negative_ = false;
@@ -152,16 +156,17 @@ Model<preset>::Model() {
     const Tables &t = tables();
     // Counters start from a logistic distribution of the scale that the context stands for.
     auto start = [&](Counter *counters, int log_scale, uint32_t count) {
-        for (int q = 0; q < 2; ++q) {
-            const Logistic guess{0, static_cast<int64_t>(exp2_q8(28 * 256 + 220 - log_scale + 256 * q * 0))};
-            Counter *set = counters + q * kHalf;
-            set[kZero].set(static_cast<uint32_t>(65536 - clamp(guess.below(1) - guess.below(-1), 16, 65520)), count);
-            for (int step = 0; step <= static_cast<int>(kLastStep); ++step) {
-                const int width = std::max(0, (log_scale - kOne) / 256 - 1);
-                const int64_t from = 1 + (int64_t{step} << width), to = from + (int64_t{1} << width);
-                set[kStep + step].set(static_cast<uint32_t>(16 * Logistic::share(guess.beyond(2 * to - 1, false), guess.beyond(2 * from - 1, false))), count);
-            }
+        const Logistic guess{0, scale_inverse(220 - log_scale)};
+        const int width = std::max(0, (log_scale - kOne) / 256 - 1);
+        const int zero = clamp(guess.below(1) - guess.below(-1), 16, 65520);
+        counters[kZero].set(static_cast<uint32_t>(65536 - zero), count);
+        for (int step = 0; step <= static_cast<int>(kLastStep); ++step) {
+            const int64_t from = 1 + (int64_t{step} << width), to = from + (int64_t{1} << width);
+            const int share = Logistic::share(guess.beyond(2 * to - 1, false),
+                                              guess.beyond(2 * from - 1, false));
+            counters[kStep + step].set(static_cast<uint32_t>(16 * share), count);
         }
+        std::copy(counters, counters + kHalf, counters + kHalf);
     };
     for (int i = 0; i < kContexts; ++i) {
         counters_[i].resize(static_cast<size_t>(kSizes[i]) * kNodes);
@@ -176,14 +181,16 @@ Model<preset>::Model() {
     static constexpr int kSets[2] = {16 * kNodes, 16 * kNodes};
     for (int s = 0; s < kMixers; ++s) {
         Inputs start_weights{};
-        for (int j = 0; j < kContexts; ++j) start_weights[j] = kSmall ? 1250 : j == 0 ? 10000 : 2000;
+        for (int j = 0; j < kContexts; ++j)
+            start_weights[j] = kSmall ? 1250 : j == 0 ? 10000 : 2000;
+        if (!kSmall) start_weights[kContexts] = 0;
         for (int j = 0; j < kExperts; ++j) start_weights[kContexts + 1 + j] = 5500;
         mixers_[s].assign(static_cast<size_t>(kSets[s]), start_weights);
     }
     if (kSmall) {
-        refined_.resize(64 * kNodes * 33);
+        refined_.resize(64 * kNodes * 32);
         for (size_t i = 0; i < refined_.size(); ++i)
-            refined_[i] = t.squash[clamp((static_cast<int>(i % 33) - 16) * 128, -kStretchLimit, kStretchLimit) + kStretchLimit];
+            refined_[i] = t.squash[(static_cast<int>(i % 32) - 16) * 128 + kStretchLimit];
     }
 }
 
@@ -196,11 +203,10 @@ void Model<preset>::prepare(const FrontEnd &front, unsigned state, unsigned stat
     z_ = front.z;
     // Magnitudes relative to the scale, in half octaves; 0 is zero.
     auto relative = [&](int log) -> uint32_t {
-        return log == kZeroLog ? 0 : static_cast<uint32_t>(clamp((log - front.log_scale + 384) >> 7, 0, 6)) + 1;
+        if (log == kZeroLog) return 0;
+        return static_cast<uint32_t>(clamp((log - front.log_scale + 384) >> 7, 0, 6)) + 1;
     };
-    auto group = [](int v) -> uint32_t {
-        return tables().group[v < 0 ? -v : v];
-    };
+    auto group = [](int v) -> uint32_t { return tables().group[v < 0 ? -v : v]; };
     // 0 for none, 1 if it agrees with the expected sign, else 2.
     auto sign = [&](int v) -> uint32_t { return v == 0 ? 0 : (v < 0) == (z_ < 0) ? 1 : 2; };
 
@@ -211,16 +217,19 @@ void Model<preset>::prepare(const FrontEnd &front, unsigned state, unsigned stat
     context_[0] = bin * 16 + size;
     context_[1] = (relative(front.log_left) * 8 + relative(front.log_up)) * 8 + octave;
     sign_context_[0] = std::min(magnitude >> 2, 127u) * 16;
-    sign_context_[1] = ((sign(front.z_left()) * 3 + sign(front.z_up())) * 3 + sign(front.row_mean_z())) * 3 + sign(front.column_mean_z());
+    const uint32_t row_sign = sign(front.row_mean_z()), column_sign = sign(front.column_mean_z());
+    sign_context_[1] =
+        ((sign(front.z_left()) * 3 + sign(front.z_up())) * 3 + row_sign) * 3 + column_sign;
     if constexpr (kSmall) {
         context_[3] = (relative(front.log_above()) * 8 + relative(front.log_above2())) * 8 + octave;
         sign_context_[3] = size * 32 + position;
-        const auto spread = static_cast<uint32_t>(clamp((front.log_spread - kOne + 1536) >> 5, 0, 127));
-        context_[4] = spread;
+        const int spread = (front.log_spread - kOne + 1536) >> 5;
+        context_[4] = static_cast<uint32_t>(clamp(spread, 0, 127));
         context_[5] = front.row() & 255;
         context_[6] = front.channel() & 1023;
         const int logs[8] = {front.log_left, front.log_up, front.log_before(1), front.log_before(2),
-                             front.log_above(), front.log_above(1), front.log_above(-1), front.log_above2()};
+                             front.log_above(), front.log_above(1), front.log_above(-1),
+                             front.log_above2()};
         uint32_t pattern = 0;
         for (int log : logs) pattern = pattern << 1 | (log != kZeroLog);
         context_[7] = pattern * 4 + std::min(octave >> 1, 3u);
@@ -228,10 +237,10 @@ void Model<preset>::prepare(const FrontEnd &front, unsigned state, unsigned stat
         sign_context_[4] = size * 8 + octave;
         sign_context_[5] = static_cast<uint32_t>(front.row() & 127) * 2 + flip;
         sign_context_[6] = static_cast<uint32_t>(front.channel() & 511) * 2 + flip;
-        sign_context_[7] = (group(front.row_mean_z()) * 3 + sign(front.row_mean_z())) * 24 + group(front.column_mean_z()) * 3 + sign(front.column_mean_z());
-        const int log = std::max(front.log_spread, 8 * 256);
-        expert_[0] = {front.centre, static_cast<int64_t>(exp2_q8(28 * 256 + 338 - log))};
-        expert_[1] = {front.centre, static_cast<int64_t>(exp2_q8(28 * 256 + 121 - log))};
+        sign_context_[7] = (group(front.row_mean_z()) * 3 + row_sign) * 24 +
+                           group(front.column_mean_z()) * 3 + column_sign;
+        expert_[0] = {front.centre, scale_inverse(338 - front.log_spread)};
+        expert_[1] = {front.centre, scale_inverse(121 - front.log_spread)};
     }
     place_ = position;
     choose_state(state, states);
@@ -246,7 +255,7 @@ void Model<preset>::choose_state(unsigned state, unsigned states) {
     const uint32_t which = states ? state : place_;
     context_[2] = coarse_ * 64 + which;
     sign_context_[2] = magnitude_group_ * 64 + which;
-    scale_group_ = which;
+    group_ = which;
 }
 
 /// What an expert says about a node, stretched.
@@ -302,7 +311,8 @@ uint32_t Model<preset>::predict(int node) {
     const int y = sum >> 1;
     const int p = t.squash[y + kStretchLimit];
     const int spot = clamp(y + 2048 + 64, 0, 4095) >> 7;
-    cell_ = &refined_[(scale_group_ * kNodes + static_cast<uint32_t>(place)) * 33 + static_cast<uint32_t>(spot)];
+    cell_ = &refined_[(group_ * kNodes + static_cast<uint32_t>(place)) * 32 +
+                      static_cast<uint32_t>(spot)];
     return static_cast<uint32_t>(clamp((3 * p + *cell_ + 2) >> 2, 1, 65535));
 }
 
@@ -312,9 +322,11 @@ void Model<preset>::learn(int node, bool bit) {
     for (int i = 0; i < kContexts; ++i) counter_[i]->learn(bit, kLimits[i]);
     const int target = bit ? 65536 : 0;
     for (int s = 0; s < kMixers; ++s) {
-        nudge(*weights_[s], input_, static_cast<int16_t>(clamp((target - mixed_[s]) >> 1, -32768, 32767)));
+        const int error = clamp((target - mixed_[s]) >> 1, -32768, 32767);
+        nudge(*weights_[s], input_, static_cast<int16_t>(error));
     }
-    if constexpr (kSmall) *cell_ = static_cast<uint16_t>(*cell_ + (((bit ? 65535 : 0) - *cell_) >> 6));
+    if constexpr (kSmall)
+        *cell_ = static_cast<uint16_t>(*cell_ + (((bit ? 65535 : 0) - *cell_) >> 6));
 }
 
 template <Preset preset>
@@ -382,8 +394,10 @@ void Model<preset>::costs(bool is_signed, uint16_t *out) {
             const int low = kLow + static_cast<int>(std::min(width - 1, kLastLow));
             for (uint32_t m = start; m < next_ && m <= kMost; ++m) {
                 uint32_t total = stop;
-                if (width > 0) total += node(low, (m - start) >> (width - 1) & 1) + 256 * (width - 1);
-                out[negative ? kMost - m : kMost + m] = static_cast<uint16_t>(std::min(total, 65535u));
+                if (width > 0)
+                    total += node(low, (m - start) >> (width - 1) & 1) + 256 * (width - 1);
+                out[negative ? kMost - m : kMost + m] =
+                    static_cast<uint16_t>(std::min(total, 65535u));
             }
             sum += node(index, true);
             start = static_cast<uint32_t>(next_);

@@ -50,14 +50,15 @@ class RangeEncoder {
         // The value in the interval with the most zero bytes at its end; zeros behind the
         // payload are implied, so they need not be stored.
         for (unsigned kept = 0; kept <= 8; ++kept) {
-            const uint64_t mask = kept == 0 ? ~uint64_t{0} : kept == 8 ? 0 : ~uint64_t{0} >> (8 * kept);
+            const uint64_t mask = kept == 8 ? 0 : ~uint64_t{0} >> (8 * kept);
             const uint64_t rounded = (low_ + mask) & ~mask;
             if (rounded - low_ >= range_) continue;
             if (rounded < low_) carry();
             low_ = rounded;
             break;
         }
-        for (int shift = 56; shift >= 0; shift -= 8) out_.push_back(static_cast<uint8_t>(low_ >> shift));
+        for (int shift = 56; shift >= 0; shift -= 8)
+            out_.push_back(static_cast<uint8_t>(low_ >> shift));
         while (!out_.empty() && out_.back() == 0) out_.pop_back();
         low_ = 0;
         range_ = ~uint64_t{0};
@@ -76,7 +77,8 @@ class RangeEncoder {
 
     void renormalise() {
         if (range_ >> 32) return;
-        for (int shift = 56; shift >= 32; shift -= 8) out_.push_back(static_cast<uint8_t>(low_ >> shift));
+        for (int shift = 56; shift >= 32; shift -= 8)
+            out_.push_back(static_cast<uint8_t>(low_ >> shift));
         low_ <<= 32;
         range_ <<= 32;
     }
