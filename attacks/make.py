@@ -20,6 +20,7 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 
 from codec_mutations import Parts, crafted, deflate, shape, varint  # noqa: E402
 
+from reticule import _native  # noqa: E402
 from reticule.codec import streams  # noqa: E402
 from reticule.codec.chunks import PRESETS  # noqa: E402
 
@@ -45,11 +46,19 @@ def coded(symbols: list[int]) -> bytes:
     return b"\x02" + data
 
 
+def adaptive(values: np.ndarray) -> bytes:
+    """A chunk of the preset small."""
+    coder = _native.ContextEncoder(1)
+    coder.integers(values, np.zeros(0, np.uint8), 1, values.size, 1, 1, 0, True)
+    return coder.finish()
+
+
 def longer(stream: bytes) -> bytes:
     """The same stream with a byte more, which nobody uses."""
     return stream[:1] + varint(len(stream) - 1) + stream[2:] + b"\x01"
 
 
+NOISE = np.random.default_rng(0).integers(-9, 10, 999, np.int32)
 SKEWED = [0] * 80 + [1] * 15 + [2] * 5
 METADATA = crafted(shape(DENSE, 1), 1, FLOAT)
 
@@ -142,7 +151,9 @@ ATTACKS: dict[str, tuple[Parts | bytes, str]] = {
     "stream-too-short": (
         crafted(shape(GRID, 10**6) + ONE, 10**6, b"\x02" + coded(SKEWED)), "BAD_STREAM",
     ),
-    "adaptive-empty": (small(shape(DENSE, 100), 100, b"", "small"), "BAD_STREAM"),
+    "adaptive-padded": (
+        small(shape(GRID, 999) + ONE, 999, adaptive(NOISE) + bytes(9), "small"), "BAD_STREAM",
+    ),
     "adaptive-ones": (small(shape(GRID, 100) + ONE, 100, b"\xff" * 99, "small"), "BAD_STREAM"),
     "adaptive-goes-on": (small(shape(GRID, 1) + ONE, 1, bytes(99), "fast"), "BAD_STREAM"),
     # Integers

@@ -341,8 +341,8 @@ def _deflated(parts: Parts, data: bytes, dice: random.Random) -> bytes:
 PLAIN = [_flip, _cut, _extend]
 REPAIRED = [
     _forge_length, _forge_weights, _forge_kind, _forge_coders, _tensor_bits, _tensor_bytes,
-    _tensor_numbers, _chunk_bits, _chunk_bits, _chunk_bytes, _chunk_numbers, _other_chunk, _huge_tensor, _swap,
-    _json, _json, _json_bomb, _deflated, _deflated_structure, _structure_bomb,
+    _tensor_numbers, _chunk_bits, _chunk_bits, _chunk_bytes, _chunk_numbers, _other_chunk,
+    _huge_tensor, _swap, _json, _json, _json_bomb, _deflated, _deflated_structure, _structure_bomb,
 ]  # fmt: skip
 SLOW = {_json_bomb: _json, _structure_bomb: _deflated_structure}  # bombs take long to build
 
@@ -399,7 +399,7 @@ def believable_weights(data: bytes) -> int:
         weights, _ = read_varint(data, at)
     except IndexError:
         return 0
-    return weights if weights <= (1 << 22) + (min(section, len(data)) << 12) else 0
+    return weights if weights <= (1 << 23) + (min(section, len(data)) << 12) else 0
 
 
 def outcome(mutation: Mutation, originals: list[Packed]) -> Outcome:

@@ -299,6 +299,8 @@ def test_odd_shapes(states, shape):
     levels = quantise_tensor(weights, 0.01, lam=0, states=states)
     assert levels.shape == shape and levels.dtype == np.int32
     assert (np.abs(weights - levels * 0.01) <= 0.02 + 1e-6).all()
+    again, _ = quantiser.rate_distortion(weights, 0.01, lam=0, states=states)
+    assert again.shape == shape
 
 
 @pytest.mark.parametrize("states", [0, 8])
@@ -308,6 +310,9 @@ def test_what_does_not_fit_is_refused(states):
     def refused(match, *, of=weights, step=0.1, lam=0.0, **more):
         with pytest.raises(ValueError, match=match):
             quantise_tensor(of, step, lam=lam, states=states, **more)
+        if "rates" not in more:
+            with pytest.raises(ValueError, match=match):
+                quantiser.rate_distortion(of, step, lam=lam, states=states, **more)
 
     for bad in (np.nan, np.inf, 1e30):
         refused("finite", of=np.array([[0.1, bad], [0, 0]], np.float32))

@@ -26,7 +26,7 @@ from reticule.forms.quantised import LARGEST_LEVEL
 STATES = 64
 PRESET, MODEL = "small", 1
 BALANCES = (1.0, 1.25)
-POINTS = 8
+POINTS = 11
 PASSES = 2  # with the coder's own rates
 
 ErrorPoint = tuple[str, str, Callable[[], tuple[int, Tensors]]]

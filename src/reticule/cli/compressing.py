@@ -187,8 +187,7 @@ def _not_met(result: Result) -> str:
     if result.max_bytes is not None:
         return f"budget not met: {result.bytes_file:,} bytes, at most {result.max_bytes:,} allowed"
     return (
-        f"budget not met: {result.drop_points:.2f} points lost, "
-        f"at most {result.max_drop:g} allowed"
+        f"budget not met: {result.drop_points:.2f} points lost, at most {result.max_drop:g} allowed"
     )
 
 

@@ -26,7 +26,7 @@ class Limits:
     tensors: int = 1 << 16
     rank: int = 8
     elements: int = 1 << 31  # weights per tensor, and in the whole file
-    weights_for_nothing: int = 1 << 22  # in a file of any size
+    weights_for_nothing: int = 1 << 23  # in a file of any size
     weights_per_byte: int = 1 << 12  # and for each byte of its weight section
     form_parts: int = 8  # forms nested in one tensor
     constant_run: int = 1 << 24  # symbols that a few bytes may stand for

@@ -155,12 +155,12 @@ def rate_distortion(
     uint16.  Without a coder, rates are counted from the levels, class by class.
     """
     second = hessian if isinstance(hessian, Factor) or hessian is None else factor(hessian)
-    rates = estimate(weights, step, states)
-    for turn in range(passes):
-        levels, cost = _quantise(weights, step, lam, states, second, rows_importance, rates)
-        if turn + 1 == passes:
-            break
-        rates = observe(levels, states, rates) if coder is None else Rates(coder(levels))
+    levels, cost = _quantise(weights, step, lam, states, second, rows_importance, None)
+    if weights.size and passes > 1:
+        rates = estimate(weights, step, states)
+        for _ in range(passes - 1):
+            rates = observe(levels, states, rates) if coder is None else Rates(coder(levels))
+            levels, cost = _quantise(weights, step, lam, states, second, rows_importance, rates)
     return levels, cost
 
 

@@ -19,6 +19,7 @@ WIDTH = 2 * REACH + 1
 CLASSES = 48  # half octaves of scale, measured in steps
 _LOWEST = -32  # the class of scales up to 2 ** (_LOWEST / 2) steps
 _ONE_BIT = 256
+_AT_ONCE = 1 << 20  # weights that are counted at a time
 _SEEN = 2.0  # counts that a table begins with
 _RARE = 12.0  # bits of an index that is possible but discouraged
 # Where weights are larger than this many steps, quantiser 1 is better off without its zero:
@@ -49,14 +50,17 @@ def scale_classes(weights: np.ndarray, step: float) -> np.ndarray:
     The prediction is mean(row) * mean(column) * mean(position) / mean(all)^2 of the
     magnitudes, with the axes after the second one as the position.
     """
-    size = np.abs(weights.astype(np.float64))
+    size = np.abs(weights, dtype=np.float32)
     size = size.reshape(size.shape[0] if size.ndim > 1 else 1, -1, *_kernel(size.shape))
-    mean = size.mean() + 1e-300
-    scale = mean / step * np.ones_like(size)
+    octaves = np.full((1, 1, 1), -4 * _octaves(size.mean(dtype=np.float64)), np.float32)
     for axes in ((1, 2), (0, 2), (0, 1)):
-        scale *= size.mean(axis=axes, keepdims=True) / mean
-    octaves = 2 * np.log2(np.maximum(scale, 1e-30))
-    return np.clip(np.rint(octaves) - _LOWEST, 0, CLASSES - 1).astype(np.uint16).ravel()
+        octaves = octaves + 2 * _octaves(size.mean(axis=axes, keepdims=True, dtype=np.float64))
+    classes = np.rint(octaves - (2 * _octaves(step) + _LOWEST), out=octaves)
+    return np.clip(classes, 0, CLASSES - 1, out=octaves).astype(np.uint16).ravel()
+
+
+def _octaves(value: np.ndarray | float) -> np.ndarray:
+    return np.log2(np.maximum(value, 2.0**-120)).astype(np.float32)
 
 
 def _kernel(shape: tuple[int, ...]) -> tuple[int]:
@@ -97,10 +101,14 @@ def observe(levels: np.ndarray, states: int, before: Rates) -> Rates:
     if before.classes is None:
         raise ValueError("rates without classes cannot be counted")
     indices, quantisers = indices_and_quantisers(levels, states)
-    symbol = np.clip(indices, -REACH, REACH) + REACH
-    flat = (before.classes.astype(np.int64) * 2 + quantisers) * WIDTH + symbol
     entries = len(before.tables)
-    counts = np.bincount(flat, minlength=entries * 2 * WIDTH).reshape(entries, 2, WIDTH)
+    flat_counts = np.zeros(entries * 2 * WIDTH)
+    for first in range(0, indices.size, _AT_ONCE):
+        at = slice(first, first + _AT_ONCE)
+        symbol = np.clip(indices[at], -REACH, REACH) + REACH
+        flat = (before.classes[at].astype(np.int64) * 2 + quantisers[at]) * WIDTH + symbol
+        flat_counts += np.bincount(flat, minlength=flat_counts.size)
+    counts = flat_counts.reshape(entries, 2, WIDTH)
     guess = 2.0 ** (-before.tables.astype(np.float64) / _ONE_BIT)
     total = counts.sum(axis=2, keepdims=True) + _SEEN
     share = (counts + _SEEN * guess / guess.sum(axis=2, keepdims=True)) / total
@@ -124,14 +132,14 @@ def _end(share: np.ndarray, inner: np.ndarray) -> np.ndarray:
 
 
 def indices_and_quantisers(levels: np.ndarray, states: int) -> tuple[np.ndarray, np.ndarray]:
-    """What is coded of a tensor's levels (int32, flat), and the quantiser (0, 1) of each."""
+    """What is coded of a tensor's levels (int32, flat), and the quantiser (uint8) of each."""
     flat = np.ascontiguousarray(levels, np.int32).ravel()
     if states == 0:
-        return flat, np.zeros(flat.size, np.int64)
+        return flat, np.zeros(flat.size, np.uint8)
     indices, quantisers = np.empty_like(flat), np.empty(flat.size, np.uint8)
     _native.trellis_indices(flat, columns_of(levels.shape), states, indices)
     _native.trellis_quantisers(indices, columns_of(levels.shape), states, quantisers)
-    return indices, quantisers.astype(np.int64)
+    return indices, quantisers
 
 
 def columns_of(shape: tuple[int, ...]) -> int:

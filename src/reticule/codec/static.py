@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from reticule import _native
 from reticule.codec import streams
 from reticule.codec.arrays import Kind, Piece
 from reticule.codec.bits import ByteReader, ByteWriter
@@ -77,18 +78,19 @@ def _read_integers(piece: Piece, reader: ByteReader, limits: Limits) -> None:
     top = reader.varint()
     if (top + 1) // 2 > piece.array.largest:
         raise reader.fail(Fault.BAD_INDEX, f"an integer of {(top + 1) // 2}")
-    count = _count(piece)
-    symbols = np.zeros(count, np.int32)
-    for shift, alphabet in _planes(top):
-        plane = streams.decode(reader, count, alphabet, limits)
-        symbols |= plane if shift == 0 else plane.astype(np.int32) << shift
-    if int(symbols.max(initial=0)) > top:  # of several streams
-        raise reader.fail(Fault.BAD_INDEX, f"a symbol is larger than {top}")
-    signs = symbols & 1
-    np.negative(signs, out=signs)
-    symbols >>= 1
-    symbols ^= signs
-    _fill(piece, symbols)
+    count, planes = _count(piece), _planes(top)
+    values = piece.data if piece.mask is None else np.empty(count, np.int32)
+    if len(planes) == 1:  # the alphabet bounds the symbols
+        _native.unzigzag(streams.decode(reader, count, top + 1, limits), values)
+    else:
+        symbols = np.zeros(count, np.int32)
+        for shift, alphabet in planes:
+            symbols |= streams.decode(reader, count, alphabet, limits).astype(np.int32) << shift
+        if int(symbols.max(initial=0)) > top:
+            raise reader.fail(Fault.BAD_INDEX, f"a symbol is larger than {top}")
+        values[:] = symbols >> 1 ^ -(symbols & 1)
+    if piece.mask is not None:
+        _fill(piece, values)
 
 
 def _planes(top: int) -> list[tuple[int, int]]:

@@ -15,6 +15,7 @@ drawn from what the network says itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,16 +64,23 @@ class Seen:
         return self.rows.transpose(1, 2) @ (other or self).rows
 
 
-def seen_by(node: Node, x: Tensor, shape: tuple[int, ...]) -> Seen:
-    """What a Conv or Gemm with weights of ``shape`` sees of its input x."""
+def seen_by(node: Node, x: Tensor, shape: tuple[int, ...], thin: int = 1, offset: int = 0) -> Seen:
+    """What a Conv or Gemm with weights of ``shape`` sees of its input x.
+
+    Of a convolution's output positions every ``thin``-th in both directions, beginning with
+    one that ``offset`` chooses.
+    """
     if node.op == "Gemm":
         return Seen(x.reshape(1, -1, x.shape[-1]))
-    settings = node.settings
-    top, left, bottom, right = settings["pads"]  # type: ignore[misc]
+    settings: Any = node.settings
+    top, left, bottom, right = settings["pads"]
+    down, along = settings["strides"]
     x = F.pad(x, (left, right, top, bottom))
-    columns = F.unfold(x, shape[2:], settings["dilations"], 0, settings["strides"])  # type: ignore[arg-type]
+    if thin > 1:
+        x = x[:, :, down * (offset % thin) :, along * (offset // thin % thin) :]
+    columns = F.unfold(x, shape[2:], settings["dilations"], 0, (down * thin, along * thin))
     images, width, positions = columns.shape
-    groups = int(settings["group"])  # type: ignore[arg-type]
+    groups = settings["group"]
     split = columns.reshape(images, groups, width // groups, positions)
     return Seen(split.permute(1, 0, 3, 2).reshape(groups, images * positions, -1))
 

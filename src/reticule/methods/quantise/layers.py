@@ -26,6 +26,7 @@ _NOISE = 0.26  # squared error of a trellis, in steps squared
 _SCALAR_NOISE = 1 / 12
 _COUPLED = 1 << 30  # most products of a weight and those whose errors it makes up for
 _SEARCHED = 1 << 18  # weights that the search for a step looks at
+START = 0.8  # of the expected step: weights do not matter alike, and those that do decide
 _FACTORS = 1.25  # ratio of two steps that are compared
 _MOST_TRIALS = 5
 _PRESET = 0
@@ -89,9 +90,7 @@ class Target:
         noise = _NOISE if states else _SCALAR_NOISE
         return sqrt(lam / max(BALANCE * 2 * log(2) * noise * matters, 1e-300))
 
-    def levels(
-        self, step: float, lam: float, states: int, exact: bool
-    ) -> tuple[np.ndarray, float]:
+    def levels(self, step: float, lam: float, states: int, exact: bool) -> tuple[np.ndarray, float]:
         """Levels and their cost; ``exact`` asks the real coder for its rates."""
         return rate_distortion(
             self.weights,
@@ -128,26 +127,34 @@ def quantise_layer(
 ) -> Made:
     """The form of a tensor (rows first) in which loss + lam * bits is small.
 
-    The transform and the step are chosen by that cost; ``known`` starts from an earlier choice
-    and keeps its transform.
+    The transform and the step are chosen by that cost, unless ``known`` says what was chosen
+    at another lambda: the step that suits follows from lambda.
     """
     if not np.any(weights):
         return Made(Quantised(np.zeros(weights.shape, np.int8), 1.0), Choice(False, 1.0), 0.0)
-    domains = [known.spectral] if known else [True, False] if has_kernels(weights) else [False]
-    targets = {spectral: Target(weights, sensitivity, spectral) for spectral in domains}
-    best: tuple[float, Choice] | None = None
-    for spectral, target in targets.items():
-        start = known.factor if known else best[1].factor if best else 1.0
-        found = _best_step(target.sample(), lam, states, start)
-        if best is None or found[0] < best[0]:
-            best = found[0], Choice(spectral, found[1])
-    assert best is not None
-    choice = best[1]
-    target = targets[choice.spectral]
+    if known is None:
+        choice, target = _searched(weights, sensitivity, lam, states)
+    else:
+        choice, target = known, Target(weights, sensitivity, known.spectral)
     step = target.clipped(choice.factor * target.expected_step(lam, states))
     levels, cost = target.levels(step, lam, states, exact=True)
     form: Form = Quantised(levels, step, states)
     return Made(Spectral(form) if choice.spectral else form, choice, cost)
+
+
+def _searched(
+    weights: np.ndarray, sensitivity: Sensitivity, lam: float, states: int
+) -> tuple[Choice, Target]:
+    """The choice that costs least; the second transform starts from the first's step."""
+    best: tuple[float, Choice, Target] | None = None
+    for spectral in [True, False] if has_kernels(weights) else [False]:
+        target = Target(weights, sensitivity, spectral)
+        start = best[1].factor if best else START
+        cost, factor = _best_step(target.sample(), lam, states, start)
+        if best is None or cost < best[0]:
+            best = cost, Choice(spectral, factor), target
+    assert best is not None
+    return best[1], best[2]
 
 
 def has_kernels(weights: np.ndarray) -> bool:

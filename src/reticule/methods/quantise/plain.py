@@ -19,14 +19,19 @@ def quantise_plainly(
     bias_bits: int,
     choices: dict[str, Choice],
 ) -> Packed:
-    """Every tensor with the same relative error: ``quality`` decibels below its weights."""
+    """All tensors quantised; their relative errors are ``quality`` decibels or so below 1.
+
+    The relative error of each layer adds as much to that of the answers as any other's, so
+    what counts is their sum; a layer with few weights gets a small one, as that costs little.
+    """
     forms: dict[str, Form] = {}
+    sizes = [packed.forms[name].size for name in names]
+    lam = 10 ** (-quality / 10) / float(np.mean(sizes))
     for node, name in packed.graph.weights():
         if name not in names:
             continue
         weights = packed.forms[name].dense().astype(np.float64)
         sensitivity = by_size(weights)
-        lam = 10 ** (-quality / 10) / weights.size
         made = quantise_layer(weights, sensitivity, lam, states, choices.get(name))
         choices[name] = made.choice
         forms[name] = made.form

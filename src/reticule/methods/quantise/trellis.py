@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -107,7 +107,9 @@ class _Work:
             packed.graph, constant_tensors(network), mixed, context.seed, context.progress
         )
         chosen = {name: found[name] for name in names}
-        judge = Judge.of(network, problem, context.unseen, rng) if context.max_drop is not None else None
+        judge = None
+        if context.max_drop is not None and settings.quality is None:
+            judge = Judge.of(network, problem, context.unseen, rng)
         return cls(settings, packed, names, context, images, chosen, judge)
 
     def search(self) -> tuple[Attempt, bool]:
@@ -125,7 +127,7 @@ class _Work:
                 stride=2.0,
                 finest=0.125,
             )
-        if context.max_drop is not None and self.settings.quality is None and self.judge:
+        if context.max_drop is not None and self.judge:
             drop = context.max_drop
             return smallest_enough(
                 self.attempt,

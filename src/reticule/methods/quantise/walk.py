@@ -13,7 +13,7 @@ layers up to here are quantised.  At each layer:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from reticule.tuning.problem import as_input, constant_tensors
 
 BATCH = 64
 MOST_ENTRIES = 1 << 24  # of an im2col matrix at a time
-MOST_SAMPLES = 1 << 16  # rows that a Hessian is taken from
+SAMPLES = 256  # for each column of a Hessian; more positions are thinned out
 RIDGE = 0.05  # of the mean diagonal: how much a target may lean on single images
 LARGEST_HESSIAN = 5000  # columns; wider layers get a diagonal one
 
@@ -180,14 +180,26 @@ class _Layer:
         wide = int(np.prod(weights.shape[1:])) > LARGEST_HESSIAN
         moments = _Moments(wide)
         source = self.node.inputs[0]
-        for old, new in zip(self.then[source], self.now[source], strict=True):
-            for part in _parts(old.shape, weights.shape):
-                x = seen_by(self.node, new[part], weights.shape)
-                moments.add(x, seen_by(self.node, old[part], weights.shape) if compensate else x)
+        thin = self._thinning(weights.shape)
+        for i, (old, new) in enumerate(zip(self.then[source], self.now[source], strict=True)):
+            for part in _parts(new.shape, weights.shape):
+                x = seen_by(self.node, new[part], weights.shape, thin, i)
+                y = seen_by(self.node, old[part], weights.shape, thin, i) if compensate else x
+                moments.add(x, y)
         hessian, cross = moments.result(centre)
         if wide or not compensate:
             return hessian, weights
         return hessian, _target(weights, hessian, cross)
+
+    def _thinning(self, weights: tuple[int, ...]) -> int:
+        """How many positions a convolution has for one that is looked at, along one axis."""
+        if self.node.op != "Conv":
+            return 1
+        images = sum(len(x) for x in self.now[self.node.inputs[0]])
+        height, width = self.graph.shapes()[self.node.outputs[0]][2:]
+        columns = int(np.prod(weights[1:]))
+        wanted = max(SAMPLES * columns / images, 1.0)
+        return max(1, min(int((height * width / wanted) ** 0.5), height // 2, width // 2))
 
 
 def _parts(shape: torch.Size, weights: tuple[int, ...]) -> list[slice]:
@@ -214,7 +226,9 @@ class _Moments:
             square = x.moment()
             parts = [x.rows.sum(1), y.rows.sum(1), square, square if y is x else y.moment(x)]
         parts = [part.double() for part in parts]
-        self._sums = [a + b for a, b in zip(self._sums or [0.0] * 4, parts, strict=True)]
+        if self._sums:
+            parts = [a + b for a, b in zip(self._sums, parts, strict=True)]
+        self._sums = parts
 
     def result(self, centre: bool) -> tuple[np.ndarray, np.ndarray]:
         """E[x x^T] and E[y x^T], about the means if ``centre``; a mean diagonal if wide."""
@@ -238,7 +252,3 @@ def _target(weights: np.ndarray, hessian: np.ndarray, cross: np.ndarray) -> np.n
         right = rows[g] @ (cross[g] + extra)
         solved[g] = np.linalg.solve(hessian[g] + extra, right.T).T
     return solved.reshape(weights.shape)
-
-
-def with_settings(settings: Settings, lam: float) -> Settings:
-    return replace(settings, lam=lam)
