@@ -7,9 +7,10 @@ from math import prod
 
 import numpy as np
 import pytest
-from context_reference_decoder import Decoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference_context import Integers, Model, Range
+from reference_context import floats as read_floats
 
 from reticule import _native
 
@@ -151,13 +152,18 @@ def test_second_decoder_agrees(preset: int) -> None:
     encoder.floats(floats, 32, 10, 9, 1, 1)
     few = np.tile(np.array([0.5, -2.5, 0.0, 1e-3], np.float32), 20).view(np.uint32)
     encoder.floats(few, 32, 1, 80, 1, 1)
-    reference = Decoder(encoder.finish(), preset == SMALL)
+    coder, model = Range(encoder.finish()), Model(preset == SMALL)
+
+    def read(layout: Layout, under: list[int] | None, states: int, signed: bool) -> list[int]:
+        return Integers(coder, model, layout, under, states, signed).decode()
+
     for seed, (layout, states, scale) in enumerate(cases):
-        assert reference.integers(layout, None, states) == weights(seed, layout, scale).tolist()
-    assert reference.integers((6, 8, 3, 3), mask.tobytes(), 0, False) == np.abs(masked).tolist()
-    assert reference.integers((1, 60, 1, 1)) == noise.tolist()
-    assert reference.floats(32, (10, 9, 1, 1)) == floats.tolist()
-    assert reference.floats(32, (1, 80, 1, 1)) == few.tolist()
+        assert read(layout, None, states, True) == weights(seed, layout, scale).tolist()
+    assert read((6, 8, 3, 3), mask.tolist(), 0, False) == np.abs(masked).tolist()
+    assert read((1, 60, 1, 1), None, 0, True) == noise.tolist()
+    assert read_floats(coder, model, (10, 9, 1, 1), 32) == floats.tolist()
+    assert read_floats(coder, model, (1, 80, 1, 1), 32) == few.tolist()
+    coder.finish()
 
 
 @PRESETS
