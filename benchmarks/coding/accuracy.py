@@ -154,6 +154,7 @@ def at_levels(points: Table, network: str) -> None:
         ("network", "accuracy", "coder"),
         ("bytes_file", "against_nncodec_percent"),
     )
+    results.rows.clear()  # all of them follow from the points
     rows = [row for row in points.rows.values() if row["network"] == network]
     for level in LEVELS:
         base = None

@@ -101,6 +101,7 @@ def interpolated(subjects: Iterable[Subject], points: Table) -> None:
         ("settings", "bytes_payload", "bits_per_weight", "against_nncodec_percent"),
     )
     for subject in subjects:
+        results.forget("", network=subject.name)  # all of them follow from the points
         count = sum(w.size for w in subject.weights.values())
         for target in targets_of(subject):
             base = None

@@ -99,8 +99,9 @@ def compress(
     )
     if provenance:
         about = replace(about, recipe=recipe.to_json(), seed=seed)
-    budget = _Budget(max_drop, max_bytes)
-    run = _Run(recipe, network, given, sets, budget, preset, about, provenance, seed, progress)
+    run = _Run(
+        recipe, network, given, sets, max_drop, max_bytes, preset, about, provenance, seed, progress
+    )
     steps = None
     if journal is not None:
         steps = Journal(Path(journal), run.fingerprint(), resume=resume)
@@ -152,14 +153,6 @@ class _Sets:
 
 
 @dataclass(frozen=True)
-class _Budget:
-    """What the user asks for, if anything."""
-
-    max_drop: float | None
-    max_bytes: int | None
-
-
-@dataclass(frozen=True)
 class _Run:
     """A recipe at work on a network."""
 
@@ -167,7 +160,8 @@ class _Run:
     network: Network
     given: Packed
     sets: _Sets
-    budget: _Budget
+    max_drop: float | None
+    max_bytes: int | None
     preset: str
     about: About
     provenance: bool
@@ -177,7 +171,7 @@ class _Run:
     def fingerprint(self) -> str:
         """Identifies everything that the result depends on."""
         digest = hashlib.sha256()
-        budget = [self.budget.max_drop, self.budget.max_bytes]
+        budget = [self.max_drop, self.max_bytes]
         settings = [self.recipe.to_json(), self.seed, *budget, self.sets.unseen, self.preset]
         digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
         digest.update(repr(self.network.graph).encode())
@@ -204,8 +198,8 @@ class _Run:
             self.network,
             given=self.given,
             problem=problem,
-            max_drop=self.budget.max_drop,
-            max_bytes=self.budget.max_bytes,
+            max_drop=self.max_drop,
+            max_bytes=self.max_bytes,
             file_size=self.file_size,
             unseen=self.sets.unseen,
             progress=self.progress,
@@ -296,8 +290,8 @@ def _measured(
         before,
         after,
         measured_on,
-        run.budget.max_drop,
-        run.budget.max_bytes,
+        run.max_drop,
+        run.max_bytes,
         seconds,
         decoded.tensor_bytes,
     )
