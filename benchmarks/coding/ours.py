@@ -23,7 +23,7 @@ from reticule.graph import Network
 from reticule.recipes import load_recipe
 
 RECIPE = "post-training"
-QUALITIES = (2, 3, 4, 5, 6, 7, 8, 10)  # decibels
+QUALITIES = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14)  # decibels
 PRESETS = ("instant", "fast", "small")
 
 AccuracyPoint = tuple[str, object, Callable[[], tuple[int, float]]]

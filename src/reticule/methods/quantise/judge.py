@@ -5,6 +5,10 @@ own answer a loses p(a) - p(b) correct answers on average.  Their mean over imag
 expected drop.  On images that the network was trained on it is next to nothing whatever
 happens; on mixed images (see :func:`reticule.methods.quantise.calibration.unseen_like`) it is
 several times the drop on new images, by a factor that differs little between networks.
+
+A second witness are the training images themselves: an answer that changes on one that the
+network knew is a mistake, while on new images some changes put mistakes right.  The
+worse of the two counts.
 """
 
 from __future__ import annotations
@@ -38,15 +42,16 @@ FEWEST, MOST = 512, 4096
 class Judge:
     """Compares answers with those of the original.
 
-    ``images`` (n, C, H, W) are mixed ones; ``probabilities`` (n, classes) are what the original
-    says.  With images that are new to the original (``held_out``), those and their labels
-    are taken instead.
+    ``mixed`` images (n, C, H, W) and ``probabilities`` (n, classes), what the original says of
+    them; and ``answers`` to images as they are.  If those are new to the original
+    (``unseen``), only their labels count.
     """
 
-    images: np.ndarray
+    mixed: np.ndarray
     probabilities: Tensor
-    held_out: Data | None
+    plain: Data
     answers: np.ndarray
+    unseen: bool
 
     @classmethod
     def of(
@@ -54,28 +59,28 @@ class Judge:
     ) -> Judge:
         graph, tensors = original.graph, constant_tensors(original)
         if unseen:
-            nothing = np.zeros(0, np.float32)
-            answers = _answers(graph, tensors, problem.held_out)
-            return cls(nothing, torch.zeros(0), problem.held_out, answers)
+            nothing, data = np.zeros(0, np.float32), problem.held_out
+            return cls(nothing, torch.zeros(0), data, _answers(graph, tensors, data), True)
         macs = max(sum(graph.macs().values()), 1)
         sample = evenly(problem.held_out, int(np.clip(JUDGEMENT / macs, FEWEST, MOST)))
         images = unseen_like(sample, problem.augmentation, rng, mixed=True)
         probabilities = _probabilities(graph, tensors, images)
-        return cls(images, probabilities, None, probabilities.argmax(1).numpy())
+        return cls(images, probabilities, sample, _answers(graph, tensors, sample), False)
 
     def drop(self, packed: Packed) -> float:
         """Points of accuracy that are probably lost; rather too many than too few."""
         tensors = constant_tensors(packed.network())
-        if self.held_out is not None:
-            answers = _answers(packed.graph, tensors, self.held_out)
-            right = [(a == self.held_out.labels).astype(float) for a in (self.answers, answers)]
-            uncertain = np.sqrt(np.sum(answers != self.answers)) / len(answers)
+        answers = _answers(packed.graph, tensors, self.plain)
+        changed = answers != self.answers
+        if self.unseen:
+            right = [(a == self.plain.labels).astype(float) for a in (self.answers, answers)]
+            uncertain = np.sqrt(np.sum(changed)) / len(answers)
             return 100.0 * float(np.mean(right[0] - right[1]) + uncertain)
-        answers = predictions(packed.graph, tensors, (self.images,))
-        every = torch.arange(len(answers))
-        own = self.probabilities[every, torch.from_numpy(self.answers)]
-        lost = own - self.probabilities[every, torch.from_numpy(answers)]
-        return expected_drop(100.0 * float(lost.mean()))
+        guesses = torch.from_numpy(predictions(packed.graph, tensors, (self.mixed,)))
+        own = self.probabilities.max(1).values
+        lost = own - self.probabilities.gather(1, guesses[:, None])[:, 0]
+        expected = expected_drop(100.0 * float(lost.mean()))
+        return max(expected, 100.0 * float(np.mean(changed)))
 
 
 def expected_drop(lost: float) -> float:

@@ -21,7 +21,7 @@ from reticule.methods.select import select
 from reticule.tuning.moments import with_bias
 from reticule.tuning.problem import constant_tensors, evenly
 
-CALIBRATION = 3e10  # multiply-accumulates of one pass over the calibration images
+CALIBRATION = 2e10  # multiply-accumulates of one pass over the calibration images
 FEWEST, MOST = 256, 4096
 LEAST_COLUMNS = 64  # a layer as narrow as that gets no bias that it did not have
 DEFAULT_QUALITY = 12.0

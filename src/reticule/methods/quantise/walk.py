@@ -28,7 +28,7 @@ from reticule.tuning.executor import EXECUTORS
 from reticule.tuning.problem import as_input, constant_tensors
 
 BATCH = 64
-MOST_ENTRIES = 1 << 24  # of an im2col matrix at a time
+MOST_ENTRIES = 1 << 21  # of an im2col matrix at a time: it stays in the cache
 SAMPLES = 256  # for each column of a Hessian; more positions are thinned out
 RIDGE = 0.05  # of the mean diagonal: how much a target may lean on single images
 LARGEST_HESSIAN = 5000  # columns; wider layers get a diagonal one
@@ -182,7 +182,7 @@ class _Layer:
         source = self.node.inputs[0]
         thin = self._thinning(weights.shape)
         for i, (old, new) in enumerate(zip(self.then[source], self.now[source], strict=True)):
-            for part in _parts(new.shape, weights.shape):
+            for part in _parts(new.shape, weights.shape, thin):
                 x = seen_by(self.node, new[part], weights.shape, thin, i)
                 y = seen_by(self.node, old[part], weights.shape, thin, i) if compensate else x
                 moments.add(x, y)
@@ -202,9 +202,10 @@ class _Layer:
         return max(1, min(int((height * width / wanted) ** 0.5), height // 2, width // 2))
 
 
-def _parts(shape: torch.Size, weights: tuple[int, ...]) -> list[slice]:
+def _parts(shape: torch.Size, weights: tuple[int, ...], thin: int) -> list[slice]:
     """Slices of a batch whose im2col matrices are not too large."""
-    entries = int(np.prod(shape[2:])) * int(np.prod(weights[1:])) if len(shape) == 4 else 1
+    positions = int(np.prod(shape[2:])) // thin**2 if len(shape) == 4 else 1
+    entries = positions * int(np.prod(weights[1:]))
     size = max(1, MOST_ENTRIES // max(entries, 1))
     return [slice(i, i + size) for i in range(0, shape[0], size)]
 
