@@ -46,6 +46,9 @@ SPECIAL = {
     "both zeros": (np.copysign(np.zeros((64, 100), "f4"), noise()), ""),
     "subnormal": (noise() * np.float32(1e-42), ""),
     "huge": (noise() * np.float32(1e37), ""),
+    "one huge": (np.array(1e34, "f4"), ""),
+    "largest": (np.array([3.4028235e38, -3.4028235e38, 1.0], "f4"), ""),
+    "smallest": (np.array([1e-45, 3e-45, 0.0], "f4"), ""),
     "empty": (np.zeros((0, 3), "f4"), ""),
     "scalar": (np.array(0.1, "f4"), ""),
 }

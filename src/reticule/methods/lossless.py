@@ -98,6 +98,7 @@ def _plain(values: np.ndarray) -> Iterator[Form]:
         yield Quantised(levels, step)
 
 
+@np.errstate(over="ignore")
 def _step(values: np.ndarray) -> float | None:
     """The step of which all these values are multiples, rounded to float32, if there is one.
 
@@ -106,14 +107,16 @@ def _step(values: np.ndarray) -> float | None:
     magnitudes = np.unique(np.abs(values))
     gaps = np.diff(magnitudes, prepend=np.float32(0))
     gaps = gaps[gaps > 0]
-    if not gaps.size or magnitudes[-1] > min(LARGEST_LEVEL, _MOST_LEVELS) * float(gaps.min()):
+    largest = float(magnitudes[-1]) if gaps.size else 0.0
+    if not gaps.size or largest > min(LARGEST_LEVEL, _MOST_LEVELS) * float(gaps.min()):
         return None
     # A gap is a difference of two rounded products; the largest value is far more exact.
-    step = np.float32(magnitudes[-1] / np.rint(float(magnitudes[-1]) / float(gaps.min())))
+    step = np.float32(largest / np.rint(largest / float(gaps.min())))
     for toward in (step, np.float32(0), np.float32(np.inf)):
         near = np.nextafter(step, toward)
-        if near > 0:
-            levels = np.rint(magnitudes.astype(np.float64) / float(near)).astype(np.float32)
-            if np.array_equal(levels * near, magnitudes):
-                return float(near)
+        if not 0 < near < np.inf:
+            continue
+        levels = np.rint(magnitudes.astype(np.float64) / float(near))
+        if np.array_equal((levels * float(near)).astype(np.float32), magnitudes):
+            return float(near)
     return None
