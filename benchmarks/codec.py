@@ -9,8 +9,8 @@ installed are left out.
 
 Parts, of which ``--part`` picks some: ``integers`` (size at equal integers), ``error`` (size at
 equal weight error), ``accuracy`` (whole files at equal accuracy on CIFAR-10), ``lossless``
-(float32 bit for bit), ``speed`` (one core), ``threads`` (decoding on two cores; the machine should
-do nothing else), ``page`` (picture and tables of docs/codec-benchmark.md, from the results).
+(float32 bit for bit), ``speed`` (one core), ``page`` (picture and tables of
+docs/codec-benchmark.md, from the results).
 
 Each part writes benchmarks/results/codec_*.csv row by row, and a run that was interrupted goes on
 where it was: rows of the same version of the same coder are kept.
@@ -26,7 +26,7 @@ from coding import accuracy, error, integers, lossless, page, plot, speed
 from coding.networks import NETWORKS, Subject
 from rivals.nnc import NNCodec
 
-PARTS = ("integers", "error", "accuracy", "lossless", "speed", "threads", "page")
+PARTS = ("integers", "error", "accuracy", "lossless", "speed", "page")
 
 
 def arguments() -> argparse.Namespace:
@@ -71,7 +71,6 @@ def main() -> None:
         ),
         "lossless": lambda: lossless.run(subjects),
         "speed": lambda: speed.run(subjects, rival),
-        "threads": lambda: speed.run_threads(subjects),
         "page": draw_and_write,
     }
     for part in wanted:

@@ -15,9 +15,8 @@ from reticule.codec.arrays import Array, Kind, Layout, Piece
 from reticule.codec.bits import ByteReader
 from reticule.codec.chunks import coder, plan
 from reticule.codec.limits import Limits
-from reticule.codec.section import TARGET_BITS, Section, write_section
+from reticule.codec.section import TARGET_BITS
 from reticule.data import Data
-from reticule.forms import Form, Quantised
 from reticule.forms.quantised import LARGEST_LEVEL
 from reticule.graph import Network
 from reticule.recipes import load_recipe
@@ -62,24 +61,6 @@ class Integers:
         for pieces, payload in zip(self._chunks(arrays), payloads, strict=True):
             code(ByteReader(payload, "benchmark"), pieces, limits)
         return [array.data for array in arrays]
-
-
-class WeightSection:
-    """A weight section of quantised tensors, as in a file, to be decoded on some threads."""
-
-    def __init__(self, preset: str, integers: Mapping[str, np.ndarray]) -> None:
-        forms = {name: Quantised(values, 1.0) for name, values in integers.items()}
-        self.names, self.count = list(forms), sum(form.size for form in forms.values())
-        self.written = write_section(forms, preset)
-        self.chunks = len(self._read().chunks)
-
-    def _read(self) -> Section:
-        head = ByteReader(self.written.head, "benchmark")
-        chunks = memoryview(self.written.chunks)
-        return Section.read(head, chunks, self.names, self.count, Limits())
-
-    def decode(self, threads: int) -> Mapping[str, Form]:
-        return self._read().forms(self.names, threads)
 
 
 def integers_size(integers: Mapping[str, np.ndarray], preset: str) -> int:

@@ -141,20 +141,10 @@ def speed() -> list[str]:
     )
 
 
-def threads() -> list[str]:
-    body = [
-        (f"{row['preset']}, {row['threads']}", row["chunks"], f"{float(row['milliseconds']):.1f}",
-         f"{float(row['speed_up']):.2f}")
-        for row in rows_of("codec_threads")
-    ]  # fmt: skip
-    return table_of(("preset, threads", "chunks", "milliseconds", "speed-up"), body)
-
-
 TABLES: dict[str, Callable[[], list[str]]] = {
     "integers": integers,
     "error": error,
     "accuracy": accuracy,
     "lossless": lossless,
     "speed": speed,
-    "threads": threads,
 }

@@ -105,37 +105,3 @@ def _timed(
         return between - start, time.process_time() - between
 
     return once
-
-
-def run_threads(subjects: list[Subject]) -> None:
-    """Decoding the weight section of all networks together, on one thread and on two.
-
-    By the clock, turn by turn; only a machine that does nothing else gives a fair figure.
-    """
-    results = Table(
-        "codec_threads", ("preset", "threads"), ("chunks", "milliseconds", "speed_up", "rounds")
-    )
-    integers = {
-        f"{subject.name}.{name}": values
-        for subject in subjects
-        for name, values in dict(quantised(subject))[STEPS[subject.name]].items()
-    }
-    for preset in ours.PRESETS:
-        section = ours.WeightSection(preset, integers)
-        rounds = [[_clock(section.decode, count) for count in (1, 2)] for _ in range(ROUNDS)]
-        for place, count in enumerate((1, 2)):
-            results.put(
-                preset,
-                count,
-                version=own_version(),
-                chunks=section.chunks,
-                milliseconds=1000 * median(r[place] for r in rounds),
-                speed_up=median(r[0] / r[place] for r in rounds),
-                rounds=ROUNDS,
-            )
-
-
-def _clock(decode: Callable[[int], object], count: int) -> float:
-    start = time.perf_counter()
-    decode(count)
-    return time.perf_counter() - start
