@@ -33,7 +33,7 @@ class AdaptiveCoder:
             layout, mask = piece.layout, _NO_MASK if piece.mask is None else piece.mask
             where = (layout.rows, layout.channels, layout.height, layout.width)
             if piece.array.kind is Kind.FLOATS:
-                patterns = _visible(piece).astype(np.uint32)
+                patterns = piece.stored().astype(np.uint32)
                 if piece.mask is not None:
                     where = (1, patterns.size, 1, 1)
                 coder.floats(patterns, 8 * piece.data.itemsize, *where)
@@ -64,24 +64,16 @@ class AdaptiveCoder:
         where = (layout.rows, layout.channels, layout.height, layout.width)
         if array.kind is Kind.FLOATS:
             if piece.mask is not None:
-                where = (1, int(np.count_nonzero(piece.mask)), 1, 1)
+                where = (1, piece.count, 1, 1)
             patterns = np.empty(prod(where), np.uint32)
             coder.floats(patterns, 8 * piece.data.itemsize, *where)
-            if piece.mask is None:
-                piece.data[:] = patterns
-            else:
-                piece.data[:] = 0
-                piece.data[piece.mask.astype(bool)] = patterns
+            piece.fill(patterns)
             return
         values = np.empty(layout.size, np.int32)
         coder.integers(values, mask, *where, array.states, array.kind is Kind.INTEGERS)
         if max(int(values.max(initial=0)), -int(values.min(initial=0))) > array.largest:
             raise reader.fail(Fault.BAD_INDEX, f"an integer is larger than {array.largest}")
         piece.data[:] = values
-
-
-def _visible(piece: Piece) -> np.ndarray:
-    return piece.data if piece.mask is None else piece.data[piece.mask.astype(bool)]
 
 
 def _differences(ends: Sequence[int], total: int) -> list[int]:

@@ -114,6 +114,23 @@ class Piece:
             return None
         return self.array.mask.data[self.first : self.first + self.layout.size]
 
+    @property
+    def count(self) -> int:
+        """How many values are coded: all, or those under the mask."""
+        return self.layout.size if self.mask is None else int(np.count_nonzero(self.mask))
+
+    def stored(self) -> np.ndarray:
+        """The values that are coded, flat."""
+        return self.data if self.mask is None else self.data[self.mask.astype(bool)]
+
+    def fill(self, values: np.ndarray) -> None:
+        """Inverse of ``stored``; what is not under the mask becomes zero."""
+        if self.mask is None:
+            self.data[:] = values
+        else:
+            self.data[:] = 0
+            self.data[self.mask.astype(bool)] = values
+
     def restore(self) -> None:
         """Indices of a trellis become the levels that they stand for."""
         if self.array.states:

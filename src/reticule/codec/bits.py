@@ -125,36 +125,3 @@ class BitWriter:
         """All bits, padded to whole bytes."""
         size = (self._count + 7) // 8
         return (self._value << (8 * size - self._count)).to_bytes(size, "big")
-
-
-class BitReader:
-    """Bits out of a ByteReader; ``finish`` checks that the last byte is filled with zeros."""
-
-    def __init__(self, source: ByteReader) -> None:
-        self._source = source
-        self._value = 0
-        self._held = 0
-
-    def get(self, width: int) -> int:
-        """The next ``width`` bits."""
-        while self._held < width:
-            self._value = self._value << 8 | self._source.byte()
-            self._held += 8
-        self._held -= width
-        result = self._value >> self._held
-        self._value &= (1 << self._held) - 1
-        return result
-
-    def golomb(self, order: int) -> int:
-        """The next exponential Golomb code, of a value below 2^20."""
-        zeros = 0
-        while not self.get(1):
-            zeros += 1
-            if zeros > 20:
-                raise self._source.fail(Fault.BAD_TABLE, "a number is too large")
-        return ((1 << (zeros + order)) | self.get(zeros + order)) - (1 << order)
-
-    def finish(self) -> None:
-        """BAD_TABLE unless the rest of the last byte is zero."""
-        if self._value:
-            raise self._source.fail(Fault.BAD_TABLE, "the last bits are not zero")

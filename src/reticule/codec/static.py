@@ -41,29 +41,11 @@ class StaticCoder:
         return sizes
 
 
-def _stored(piece: Piece) -> np.ndarray:
-    """The values that are coded: all, or those under the mask."""
-    return piece.data if piece.mask is None else piece.data[piece.mask.astype(bool)]
-
-
-def _fill(piece: Piece, values: np.ndarray) -> None:
-    """Inverse of ``_stored``."""
-    if piece.mask is None:
-        piece.data[:] = values
-    else:
-        piece.data[:] = 0
-        piece.data[piece.mask.astype(bool)] = values
-
-
-def _count(piece: Piece) -> int:
-    return piece.layout.size if piece.mask is None else int(np.count_nonzero(piece.mask))
-
-
 # Integers: zigzag symbols, in one stream if there are few, else byte by byte -----------------
 
 
 def _write_integers(piece: Piece) -> bytes:
-    values = _stored(piece)
+    values = piece.stored()
     symbols = values << 1 ^ values >> 31  # at most 2^25
     top = int(symbols.max(initial=0))
     out = ByteWriter()
@@ -78,7 +60,7 @@ def _read_integers(piece: Piece, reader: ByteReader, limits: Limits) -> None:
     top = reader.varint()
     if (top + 1) // 2 > piece.array.largest:
         raise reader.fail(Fault.BAD_INDEX, f"an integer of {(top + 1) // 2}")
-    count, planes = _count(piece), _planes(top)
+    count, planes = piece.count, _planes(top)
     values = piece.data if piece.mask is None else np.empty(count, np.int32)
     if len(planes) == 1:  # the alphabet bounds the symbols
         _native.unzigzag(streams.decode(reader, count, top + 1, limits), values)
@@ -90,7 +72,7 @@ def _read_integers(piece: Piece, reader: ByteReader, limits: Limits) -> None:
             raise reader.fail(Fault.BAD_INDEX, f"a symbol is larger than {top}")
         values[:] = symbols >> 1 ^ -(symbols & 1)
     if piece.mask is not None:
-        _fill(piece, values)
+        piece.fill(values)
 
 
 def _planes(top: int) -> list[tuple[int, int]]:
@@ -108,9 +90,9 @@ def _planes(top: int) -> list[tuple[int, int]]:
 
 def _write_mask(piece: Piece) -> bytes:
     rows, columns = piece.layout.rows, piece.layout.columns
-    places = np.flatnonzero(_stored(piece))
+    places = np.flatnonzero(piece.stored())
     if piece.mask is not None:  # positions among those that the outer mask leaves
-        rows, columns = 1, _count(piece)
+        rows, columns = 1, piece.count
     relative = encode_positions(places, rows, columns)
     out = ByteWriter()
     out.raw(bytes([relative.step.bit_length() - 1 | 16 * relative.by_columns]))
@@ -123,7 +105,7 @@ def _write_mask(piece: Piece) -> bytes:
 def _read_mask(piece: Piece, reader: ByteReader, limits: Limits) -> None:
     rows, columns = piece.layout.rows, piece.layout.columns
     if piece.mask is not None:
-        rows, columns = 1, _count(piece)
+        rows, columns = 1, piece.count
     head = reader.byte()
     bits, by_columns = head & 15, head >> 4
     if bits > MAX_STEP_BITS or by_columns > 1:
@@ -139,7 +121,7 @@ def _read_mask(piece: Piece, reader: ByteReader, limits: Limits) -> None:
     mask = np.zeros(rows * columns, np.uint8)
     counts: np.ndarray = np.diff(indptr.astype(np.int64))
     mask[np.repeat(np.arange(rows) * columns, counts) + found] = 1
-    _fill(piece, mask)
+    piece.fill(mask)
 
 
 # Floats: each byte of the numbers is a stream of its own, lowest byte first ------------------
@@ -147,20 +129,20 @@ def _read_mask(piece: Piece, reader: ByteReader, limits: Limits) -> None:
 
 
 def _write_floats(piece: Piece) -> bytes:
-    stored = _stored(piece)
+    stored = piece.stored()
     little = stored.astype(stored.dtype.newbyteorder("<"), copy=False)
     planes = np.ascontiguousarray(little).view(np.uint8).reshape(-1, stored.itemsize).T
     return b"".join(streams.encode(plane, 256) for plane in planes)
 
 
 def _read_floats(piece: Piece, reader: ByteReader, limits: Limits) -> None:
-    count, width = _count(piece), piece.data.itemsize
+    count, width = piece.count, piece.data.itemsize
     first = streams.decode(reader, count, 256, limits)  # proves that there are so many
     planes = np.empty((count, width), np.uint8)
     planes[:, 0] = first
     for index in range(1, width):
         planes[:, index] = streams.decode(reader, count, 256, limits)
-    _fill(piece, planes.reshape(-1).view(f"<u{width}"))
+    piece.fill(planes.reshape(-1).view(f"<u{width}"))
 
 
 _WRITERS = {
