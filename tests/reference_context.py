@@ -278,6 +278,8 @@ class Integers:
         self.row_sum, self.row_part = [0] * rows, [0] * rows
         self.channel_sum, self.column_sum = [0] * channels, [0] * self.columns
         self.position_sum = [0] * taps
+        self.row_count, self.channel_count = [0] * rows, [0] * channels
+        self.column_count, self.position_count = [0] * self.columns, [0] * taps
         self.row_units = [0] * taps  # at each position, in the present row
         self.column_units = [0] * self.columns
         for r in range(rows):
@@ -286,11 +288,15 @@ class Integers:
                 self.g = log2(4096 * self.total + 8 * prior) - log2(self.count + 8)
                 self.m = max(1, exp2(self.g))
                 self.kernel_sum = self.distances = 0
-                row_before, channel_before = self.row_sum[r], self.channel_sum[c]
+                before = [
+                    (self.row_sum[r], self.row_count[r]),
+                    (self.channel_sum[c], self.channel_count[c]),
+                ]
                 for p in range(taps):
                     i = (r * channels + c) * taps + p
-                    self.features(r, c, p, i, row_before, channel_before, row_units)
-                    if self.mask is None or self.mask[i]:
+                    stored = self.mask is None or self.mask[i]
+                    if stored:
+                        self.features(r, c, p, i, before, row_units)
                         self.values[i] = self.value(r, c, p, i, state)
                     k = self.values[i]
                     level = k
@@ -300,12 +306,15 @@ class Integers:
                         branch = k % 2 ^ (1 if odd and k < 0 else 0)
                         a, b = {8: (5, 2), 32: (18, 4), 64: (33, 10)}[self.states]
                         state = state // 2 ^ (a if odd else 0) ^ (b if branch else 0)
-                    self.learn(r, c, p, i, level)
-                    row_units[p] += self.units[i]
-            self.row_part[r] = self.part(self.row_sum[r], self.columns)
+                    if stored:
+                        self.learn(r, c, p, i, level)
+                        row_units[p] += self.units[i]
+            self.row_part[r] = self.part(self.row_sum[r], self.row_count[r])
         model.c2, model.r2 = model.c1, model.r1
         model.r1 = self.row_part
-        model.c1 = [self.part(s, rows * taps) for s in self.channel_sum]
+        model.c1 = [
+            self.part(s, n) for s, n in zip(self.channel_sum, self.channel_count, strict=True)
+        ]
 
     def part(self, s, n):
         return clamp(log2(4096 * s + 4096) - log2(n + 1) - self.g, -1024, 1024)
@@ -319,7 +328,7 @@ class Integers:
     def unit(self, i):
         return 0 if i is None else self.units[i]
 
-    def features(self, r, c, p, i, row_before, channel_before, row_units):
+    def features(self, r, c, p, i, before, row_units):
         model, taps, width = self.model, self.taps, self.width
         y, x = divmod(p, width)
         self.left = i - 1 if x else None
@@ -328,10 +337,9 @@ class Integers:
         neighbours = [n for n in (self.left, self.up) if n is not None]
         near = sum(self.magnitude(n) for n in neighbours)
         f = [
-            self.ratio(row_before, 8, log2(c * taps + 8)),
-            self.ratio(channel_before, 8, log2(r * taps + 8)),
-            self.ratio(self.column_sum[c * taps + p], 2, log2(r + 2)),
-            self.ratio(self.position_sum[p], 16, log2(r * self.channels + c + 16)),
+            *(self.ratio(s, 8, log2(n + 8)) for s, n in before),
+            self.ratio(self.column_sum[c * taps + p], 2, log2(self.column_count[c * taps + p] + 2)),
+            self.ratio(self.position_sum[p], 16, log2(self.position_count[p] + 16)),
             self.ratio(self.kernel_sum, 2, log2(p + 2)),
             self.ratio(near, 1, (0, 256, 406)[len(neighbours)]),
             model.c2[c] if len(model.c2) == self.channels else 0,
@@ -406,6 +414,10 @@ class Integers:
         self.channel_sum[c] += m
         self.column_sum[c * self.taps + p] += m
         self.position_sum[p] += m
+        self.row_count[r] += 1
+        self.channel_count[c] += 1
+        self.column_count[c * self.taps + p] += 1
+        self.position_count[p] += 1
         self.kernel_sum += m
         self.column_units[c * self.taps + p] += u
 
@@ -520,7 +532,8 @@ class Integers:
         if model.is_small:
             for base in (7506, 7289):
                 v = exp2(base - self.log_spread)
-                inputs.append(STRETCH[expert(self.centre, v)] if expert else 0)
+                asked = expert and self.mask is None
+                inputs.append(STRETCH[expert(self.centre, v)] if asked else 0)
             selectors = [self.group + agrees, self.bin >> 3]
         else:
             selectors = [0]

@@ -230,7 +230,7 @@ def test_passes_bring_levels_and_rates_together():
 
     def coder(levels):
         seen.append(levels.shape)
-        return np.full((levels.size, 2, 13), 512, np.uint16)
+        return rates.Rates(np.full((levels.size, 2, 13), 512, np.uint16))
 
     quantiser.rate_distortion(weights, step, lam=lam, passes=3, coder=coder)
     assert seen == [weights.shape] * 2

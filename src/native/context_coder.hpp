@@ -41,8 +41,9 @@ class ContextEncoder {
     void floats(std::span<const uint32_t> patterns, unsigned width, Layout layout);
 
     /// Does what integers() does, and gives what each of k = -6 .. 6 would have cost at each
-    /// position, in 1/256 bit, for both quantisers: out[position][quantiser][k + 6].  The bound
-    /// of the magnitudes that the array's head gives is left out of account.
+    /// position, in 1/256 bit, for both quantisers: out[position][quantiser][k + 6]; where the
+    /// mask is 0, nothing is written.  The bound of the magnitudes that the array's head gives is
+    /// left out of account.
     void rates(std::span<const int32_t> values, std::span<const uint8_t> mask, Layout layout,
                unsigned states, bool is_signed, std::span<uint16_t> out);
 

@@ -89,14 +89,20 @@ class Front {
     using Features = Lanes<kFeatures>;
     using Past = Learned<kFeatures>;
 
-    Front(Past &learned, const Layout &layout, size_t count, uint32_t bound)
+    Front(Past &learned, const Layout &layout, size_t count, uint32_t bound, bool masked)
         : learned_(learned), rows_(layout.rows), channels_(layout.channels),
-          width_(layout.width), kernel_(uint64_t{layout.height} * layout.width) {
+          width_(layout.width), kernel_(uint64_t{layout.height} * layout.width),
+          masked_(masked) {
         const uint64_t columns = channels_ * kernel_;
         column_sum_.resize(channels_);
         place_sum_.resize(columns);
         magnitude_.resize(columns);
         position_sum_.resize(kernel_);
+        if (masked_) {
+            column_count_.resize(channels_);
+            place_count_.resize(columns);
+            position_count_.resize(kernel_);
+        }
         log_row_.resize(columns + 16, kZeroLog);
         log_above_.resize(columns + 16, kZeroLog);
         log_above2_.resize(columns + 16, kZeroLog);
@@ -127,8 +133,9 @@ class Front {
         mean_ = std::max<uint64_t>(exp2_q8(log_mean_), 1);
         log_positions_ = log2_q8(r_ * channels_ + c + 16);
         share_channel_ = 65536 / static_cast<int64_t>(std::min<uint64_t>(c, 65533) + 2);
+        const int log_column = masked_ ? log2_q8(column_count_[c] + 8) : log_column_;
         row_column_ = pack(ratio(row_sum_, 8, log2_q8(row_count_ + 8)),
-                           ratio(column_sum_[c], 8, log_column_), 0, 0);
+                           ratio(column_sum_[c], 8, log_column), 0, 0);
         older_ = pack(0, 0, profile(learned_.older_columns, channels_, c),
                       profile(learned_.rows, channels_, c));
         if constexpr (kSmall)
@@ -149,8 +156,11 @@ class Front {
         if (has_left) near += magnitude_[x_ - 1];
         if (has_up) near += magnitude_[x_ - width_];
         const int log_here = log2_q8(p + 2);
-        const uint64_t place = pack(0, 0, ratio(place_sum_[x_], 2, log_rows_),
-                                    ratio(position_sum_[p], 16, log_positions_));
+        // Without a mask every place above has been seen.
+        const int log_place = masked_ ? log2_q8(place_count_[x_] + 2) : log_rows_;
+        const int log_position = masked_ ? log2_q8(position_count_[p] + 16) : log_positions_;
+        const uint64_t place = pack(0, 0, ratio(place_sum_[x_], 2, log_place),
+                                    ratio(position_sum_[p], 16, log_position));
         const uint64_t kernel = pack(ratio(kernel_sum_, 2, log_here),
                                      ratio(near, 1, kLogCount[has_left + has_up]), 0, 0);
         put(features_, 0, row_column_ | place, kernel | older_);
@@ -202,6 +212,18 @@ class Front {
         position_sum_[p_] += m;
         sum_ += m;
         ++count_;
+        if (masked_) {
+            ++column_count_[c_];
+            ++place_count_[x_];
+            ++position_count_[p_];
+        }
+    }
+
+    /// Instead of expect() and learn(), where nothing is stored: no news, rather than a zero.
+    void skip(uint64_t p) {
+        const uint64_t x = c_ * kernel_ + p;
+        log_row_[x] = kZeroLog;
+        magnitude_[x] = 0;
     }
 
     void end_row() {
@@ -218,7 +240,8 @@ class Front {
         learned_.rows = std::move(row_profile_);
         learned_.columns.clear();
         for (uint64_t c = 0; c < channels_; ++c)
-            learned_.columns.push_back(part(column_sum_[c], rows_ * kernel_));
+            learned_.columns.push_back(
+                part(column_sum_[c], masked_ ? column_count_[c] : rows_ * kernel_));
     }
 
     // Expectations for the value at hand; logarithms are of magnitudes in 1/4096.
@@ -294,6 +317,7 @@ class Front {
 
     Past &learned_;
     const uint64_t rows_, channels_, width_, kernel_;
+    const bool masked_;
     static constexpr int kLogCount[3] = {0, 256, 406};  // of 1, 2, 3
 
     uint64_t prior_ = 1, mean_ = 1;
@@ -307,6 +331,7 @@ class Front {
     Features features_{}, extended_{};
     LeastSquares::Inputs inputs_{};
     std::vector<uint64_t> column_sum_, place_sum_, position_sum_;
+    std::vector<uint32_t> column_count_, place_count_, position_count_;  // only under a mask
     std::vector<uint16_t> magnitude_;
     std::vector<int16_t> log_row_, log_above_, log_above2_, z_row_, z_above_, row_profile_;
     std::vector<int64_t> z_column_sum_, z_row_sum_;

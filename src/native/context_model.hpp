@@ -140,7 +140,7 @@ class Model {
     uint32_t magnitude_group_ = 0, group_ = 0, place_ = 0, coarse_ = 0, agree_ = 0;
     int z_ = 0, quantiser_ = 0;
     unsigned fixed_ = 0;
-    bool negative_ = false;
+    bool negative_ = false, masked_ = false;
     int64_t start_ = 1, next_ = 2;
 
     // Of the bit at hand.
@@ -294,7 +294,10 @@ uint32_t Model<preset>::predict(int node) {
     }
     if constexpr (kSmall) {
         put(input_, 0, pack(x[0], x[1], x[2], x[3]), pack(x[4], x[5], x[6], x[7]));
-        put(input_, 8, pack(256, ask(expert_[0], node), ask(expert_[1], node), 0), 0);
+        // What is left of a pruned layer has a hole around zero: no logistic distribution fits.
+        const int first = masked_ ? 0 : ask(expert_[0], node);
+        const int second = masked_ ? 0 : ask(expert_[1], node);
+        put(input_, 8, pack(256, first, second, 0), 0);
     } else {
         put(input_, 0, pack(x[0], x[1], x[2], 256), 0);
     }
@@ -427,7 +430,8 @@ void Model<preset>::integers(Coder &coder, std::span<int32_t> values, std::span<
     }
     const Trellis trellis(states);
     unsigned state = 0;
-    FrontEnd front(learned_, layout, values.size(), bound);
+    masked_ = !mask.empty();
+    FrontEnd front(learned_, layout, values.size(), bound, masked_);
     const uint64_t kernel = uint64_t{layout.height} * layout.width;
     size_t i = 0;
     for (uint64_t r = 0; r < layout.rows; ++r) {
@@ -435,6 +439,12 @@ void Model<preset>::integers(Coder &coder, std::span<int32_t> values, std::span<
         for (uint64_t c = 0; c < layout.channels; ++c) {
             front.start_kernel(c);
             for (uint64_t p = 0; p < kernel; ++p, ++i) {
+                if (masked_ && !mask[i]) {
+                    front.skip(p);
+                    values[i] = 0;
+                    state = trellis.next(state, 0);
+                    continue;
+                }
                 front.expect(p);
                 prepare(front, state, states);
                 for (unsigned q = 0; !rates.empty() && q < 2; ++q) {
@@ -443,12 +453,10 @@ void Model<preset>::integers(Coder &coder, std::span<int32_t> values, std::span<
                     if (q == 1) choose_state(state, states);
                 }
                 int32_t k = 0;
-                if (mask.empty() || mask[i]) {
-                    if constexpr (!Coder::kDecodes) k = values[i];
-                    k = value(coder, k, is_signed, bound);
-                    if (k > kLargestValue || k < -kLargestValue)
-                        throw std::invalid_argument("a value is too large");
-                }
+                if constexpr (!Coder::kDecodes) k = values[i];
+                k = value(coder, k, is_signed, bound);
+                if (k > kLargestValue || k < -kLargestValue)
+                    throw std::invalid_argument("a value is too large");
                 values[i] = k;
                 // With a trellis the statistics are of the levels.
                 front.learn(trellis.level(state, k));

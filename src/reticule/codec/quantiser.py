@@ -18,7 +18,14 @@ from math import log
 import numpy as np
 
 from reticule import _native
-from reticule.codec.rates import Rates, columns_of, estimate, observe, row_groups
+from reticule.codec.rates import (
+    Rates,
+    RateSource,
+    columns_of,
+    estimate,
+    observe,
+    row_groups,
+)
 from reticule.codec.second_order import Factor as Factor
 from reticule.codec.second_order import dct_hessian as dct_hessian
 from reticule.codec.second_order import factor as factor
@@ -39,7 +46,7 @@ def quantise_tensor(
     states: int = 8,
     hessian: np.ndarray | Factor | None = None,
     rows_importance: np.ndarray | None = None,
-    rates: np.ndarray | Rates | None = None,
+    rates: np.ndarray | RateSource | None = None,
 ) -> np.ndarray:
     """Levels (int32, in the tensor's shape) with little distortion + ``lam`` * bits.
 
@@ -68,7 +75,7 @@ def _quantise(
     states: int,
     hessian: np.ndarray | Factor | None,
     importance: np.ndarray | None,
-    rates: np.ndarray | Rates | None,
+    rates: np.ndarray | RateSource | None,
 ) -> tuple[np.ndarray, float]:
     """Levels, and distortion + lam * bits by these rates."""
     if states not in TRELLIS_STATES:
@@ -81,7 +88,7 @@ def _quantise(
     rows, columns = values.size // columns_of(values.shape), columns_of(values.shape)
     if rates is None:
         rates = estimate(values, step, states)
-    elif not isinstance(rates, Rates):
+    elif isinstance(rates, np.ndarray):
         rates = Rates(rates)
     second = hessian if isinstance(hessian, Factor) or hessian is None else factor(hessian)
     share = _shares(rows, columns, second)
@@ -144,22 +151,25 @@ def rate_distortion(
     states: int = 8,
     hessian: np.ndarray | Factor | None = None,
     rows_importance: np.ndarray | None = None,
-    coder: Callable[[np.ndarray], np.ndarray] | None = None,
+    coder: Callable[[np.ndarray], RateSource] | None = None,
     passes: int = 3,
 ) -> tuple[np.ndarray, float]:
     """Levels as by :func:`quantise_tensor`, with rates that these levels have; and their cost.
 
     The cost is distortion + ``lam`` * bits in the last pass.  The first pass takes estimated
     rates.  Every other one asks ``coder`` what each index would have cost beside the
-    levels so far: it gets levels (int32, in the tensor's shape) and returns (weights, 2, 13)
-    uint16.  Without a coder, rates are counted from the levels, class by class.
+    levels so far: it gets levels (int32, in the tensor's shape) and returns a source of rates,
+    which need not hold those of all weights at once.  Without a coder, rates are counted from
+    the levels, class by class.
     """
     second = hessian if isinstance(hessian, Factor) or hessian is None else factor(hessian)
     levels, cost = _quantise(weights, step, lam, states, second, rows_importance, None)
     if weights.size and passes > 1:
-        rates = estimate(weights, step, states)
+        counted = estimate(weights, step, states)
         for _ in range(passes - 1):
-            rates = observe(levels, states, rates) if coder is None else Rates(coder(levels))
+            if coder is None:
+                counted = observe(levels, states, counted)
+            rates = coder(levels) if coder else counted
             levels, cost = _quantise(weights, step, lam, states, second, rows_importance, rates)
     return levels, cost
 

@@ -8,6 +8,7 @@ that its row, column and kernel position predict, and each class has one table.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -25,6 +26,12 @@ _RARE = 12.0  # bits of an index that is possible but discouraged
 # Where weights are larger than this many steps, quantiser 1 is better off without its zero:
 # its levels are then 2 apart everywhere, and its branches 4.
 _LARGE = 0.5
+
+
+class RateSource(Protocol):
+    """Whatever knows rates.  It is asked for one row group after the other, in order."""
+
+    def part(self, first: int, last: int) -> Rates: ...
 
 
 @dataclass(frozen=True)

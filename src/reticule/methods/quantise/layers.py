@@ -14,10 +14,11 @@ from reticule.codec.quantiser import (
     Factor,
     dct_hessian,
     factor,
+    fit_step,
     forward_dct,
     rate_distortion,
 )
-from reticule.codec.rates import REACH, indices_and_quantisers, row_groups
+from reticule.codec.rates import REACH, Rates, indices_and_quantisers
 from reticule.forms import Form, Quantised, Spectral
 
 DAMPING = 0.03  # of the mean of H's diagonal, added to it
@@ -99,9 +100,15 @@ class Target:
             states=states,
             hessian=self.factor,
             rows_importance=self.importance,
-            coder=(lambda levels: coder_rates(levels, states)) if exact else None,
+            coder=(lambda levels: CoderRates(levels, states)) if exact else None,
             passes=3 if exact else 2,
         )
+
+    def fitted(self, levels: np.ndarray, step: float) -> float:
+        """The step that suits the levels best, now that they are known."""
+        if not np.any(levels):
+            return step
+        return fit_step(self.weights, levels, hessian=self.factor, rows_importance=self.importance)
 
     def sample(self) -> Target:
         """Some of the rows, where all are more than a search for a step needs."""
@@ -138,7 +145,7 @@ def quantise_layer(
         choice, target = known, Target(weights, sensitivity, known.spectral)
     step = target.clipped(choice.factor * target.expected_step(lam, states))
     levels, cost = target.levels(step, lam, states, exact=True)
-    form: Form = Quantised(levels, step, states)
+    form: Form = Quantised(levels, target.fitted(levels, step), states)
     return Made(Spectral(form) if choice.spectral else form, choice, cost)
 
 
@@ -192,14 +199,25 @@ def _safe_factor(hessian: np.ndarray, block: int) -> Factor:
     return factor(hessian, DAMPING, block)
 
 
-def coder_rates(levels: np.ndarray, states: int) -> np.ndarray:
-    """What each index would cost beside these levels: (weights, 2, 13) in 1/256 bit."""
-    indices, _ = indices_and_quantisers(levels, states)
-    layout = Layout.of(levels.shape)
-    rates = np.empty((indices.size, 2, 2 * REACH + 1), np.uint16)
-    coder = _native.ContextEncoder(_PRESET)
-    for first, last in row_groups(levels.shape):
-        at = slice(first * layout.columns, last * layout.columns)
-        where = (last - first, layout.channels, layout.height, layout.width)
-        coder.rates(indices[at], _NO_MASK, *where, states, True, rates[at].reshape(-1))
-    return rates
+class CoderRates:
+    """What each index would cost the real coder beside these levels, row group by row group.
+
+    It is 52 bytes for each weight, too much to hold for the largest layers.
+    """
+
+    def __init__(self, levels: np.ndarray, states: int) -> None:
+        self._indices, _ = indices_and_quantisers(levels, states)
+        self._layout = Layout.of(levels.shape)
+        self._states = states
+        self._coder = _native.ContextEncoder(_PRESET)
+
+    def part(self, first: int, last: int) -> Rates:
+        """Rates of the weights ``first`` to ``last``: whole rows, after those asked for before."""
+        layout = self._layout
+        rows = (last - first) // layout.columns
+        where = (rows, layout.channels, layout.height, layout.width)
+        rates = np.empty((last - first, 2, 2 * REACH + 1), np.uint16)
+        self._coder.rates(
+            self._indices[first:last], _NO_MASK, *where, self._states, True, rates.reshape(-1)
+        )
+        return Rates(rates)

@@ -134,7 +134,7 @@ class _Work:
                 lambda trial: (trial.predicted_drop or 0.0) <= drop,
                 start=start,
                 stride=2.0,
-                finest=0.5,
+                finest=0.25,
             )
         return self.attempt(start), True
 
