@@ -329,3 +329,5 @@ def test_budgets_that_make_no_sense_are_refused(trained) -> None:
         compress(network, recipe="post-training", max_bytes=9, max_drop=1.0)
     with pytest.raises(RecipeError, match="at least one byte"):
         compress(network, recipe="post-training", max_bytes=0)
+    with pytest.raises(RecipeError, match="minutes is 0"):
+        compress(network, recipe="post-training", minutes=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,7 @@ from reticule.tuning.augment import Augmentation, detect  # noqa: E402
 from reticule.tuning.executor import EXECUTORS, execute  # noqa: E402
 from reticule.tuning.moments import match_moments  # noqa: E402
 from reticule.tuning.problem import Problem, constant_tensors  # noqa: E402
-from reticule.tuning.train import Training, logits, train  # noqa: E402
+from reticule.tuning.train import Group, Training, logits, train  # noqa: E402
 from reticule.tuning.twins import twin_of, twins_of  # noqa: E402
 
 
@@ -206,6 +208,36 @@ def test_distillation_pulls_towards_the_original() -> None:
     before = np.abs(Model(noisy)(images) - goal).mean()
     tuned = start.with_forms({name: twin.form() for name, twin in twins.items()})
     assert np.abs(Model(tuned)(images) - goal).mean() < 0.5 * before
+
+
+def test_a_penalty_and_its_own_parameters_are_trained() -> None:
+    problem = small_problem()
+    packed = Packed.of(problem.original)
+    twins = twins_of(packed.forms)
+    slow, fast = (torch.ones(1, requires_grad=True) for _ in range(2))
+    seen = []
+    train(
+        problem,
+        packed.graph,
+        twins,
+        Training(epochs=2, learning_rate=0.01, schedule="constant", clip=1e9),
+        seed=0,
+        progress=Silent(),
+        penalty=lambda: slow.abs().sum() + fast.abs().sum(),
+        extra=[Group([slow], 0.1), Group([fast], 1.0)],
+        after_step=lambda: seen.append(fast.item()),
+    )
+    assert 0 < 1 - slow.item() < 1 - fast.item()
+    assert seen and seen[-1] == fast.item()
+
+
+def test_minutes_buy_epochs() -> None:
+    problem = small_problem()
+    graph = problem.original.graph
+    timed = replace(problem, minutes=2.0)
+    assert timed.affordable_epochs(graph) > 0  # from a measurement of this machine
+    timed.__dict__["_seconds_per_image"] = 0.1
+    assert timed.affordable_epochs(graph) == pytest.approx(120 / (0.1 * len(problem.train)))
 
 
 def test_a_loss_that_explodes_is_one_line() -> None:

@@ -49,6 +49,7 @@ def compress(
     recipe: str | Path | Recipe = "deep-compression",
     max_drop: float | None = None,
     max_bytes: int | None = None,
+    minutes: float | None = None,
     seed: int = 0,
     preprocessing: Preprocessing | None = None,
     labels: Sequence[str] = (),
@@ -65,6 +66,8 @@ def compress(
     a seeded, stratified tenth of ``train``), ``test`` only for the two figures of the
     report.  ``max_drop`` is the number of points of accuracy that may be lost,
     ``max_bytes`` the size that the file may have; give one of them.
+    ``minutes`` is about what all training may take; without it the same seed gives the same
+    file on every machine of a kind.
     ``output`` is a file to save the result to, before the journal is removed.
     ``network`` may be packed already: the recipe ``recode`` keeps its forms, others start
     from its weights.  ``labels`` are names of classes, for data that has none.
@@ -84,6 +87,8 @@ def compress(
         raise RecipeError(f"max_drop is {max_drop}; it must be between 0 and 100 points")
     if max_bytes is not None and max_bytes < 1:
         raise RecipeError(f"max_bytes is {max_bytes}; a file has at least one byte")
+    if minutes is not None and not 0 < minutes < float("inf"):
+        raise RecipeError(f"minutes is {minutes}; training needs some time, 1 for a first try")
     if max_bytes is not None and max_drop is not None:
         raise RecipeError("give max_drop or max_bytes, not both: one would contradict the other")
     if preset not in PRESETS:
@@ -99,9 +104,8 @@ def compress(
     )
     if provenance:
         about = replace(about, recipe=recipe.to_json(), seed=seed)
-    run = _Run(
-        recipe, network, given, sets, max_drop, max_bytes, preset, about, provenance, seed, progress
-    )
+    budget = _Budget(max_drop, max_bytes, minutes)
+    run = _Run(recipe, network, given, sets, budget, preset, about, provenance, seed, progress)
     steps = None
     if journal is not None:
         steps = Journal(Path(journal), run.fingerprint(), resume=resume)
@@ -153,6 +157,15 @@ class _Sets:
 
 
 @dataclass(frozen=True)
+class _Budget:
+    """What the user allows: points of accuracy, bytes of the file, minutes of training."""
+
+    max_drop: float | None
+    max_bytes: int | None
+    minutes: float | None
+
+
+@dataclass(frozen=True)
 class _Run:
     """A recipe at work on a network."""
 
@@ -160,8 +173,7 @@ class _Run:
     network: Network
     given: Packed
     sets: _Sets
-    max_drop: float | None
-    max_bytes: int | None
+    budget: _Budget
     preset: str
     about: About
     provenance: bool
@@ -171,8 +183,8 @@ class _Run:
     def fingerprint(self) -> str:
         """Identifies everything that the result depends on."""
         digest = hashlib.sha256()
-        budget = [self.max_drop, self.max_bytes]
-        settings = [self.recipe.to_json(), self.seed, *budget, self.sets.unseen, self.preset]
+        budget = asdict(self.budget)
+        settings = [self.recipe.to_json(), self.seed, budget, self.sets.unseen, self.preset]
         digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
         digest.update(repr(self.network.graph).encode())
         for name in sorted(self.network.tensors):
@@ -193,13 +205,15 @@ class _Run:
         if self.sets.held_out is not None:
             # Without images to train on, those to decide on serve methods that need no labels.
             train = self.sets.held_out if self.sets.train is None else self.sets.train
-            problem = Problem.of(self.network, train, self.sets.held_out, self.seed)
+            problem = Problem.of(
+                self.network, train, self.sets.held_out, self.seed, self.budget.minutes
+            )
         context = Context(
             self.network,
             given=self.given,
             problem=problem,
-            max_drop=self.max_drop,
-            max_bytes=self.max_bytes,
+            max_drop=self.budget.max_drop,
+            max_bytes=self.budget.max_bytes,
             file_size=self.file_size,
             unseen=self.sets.unseen,
             progress=self.progress,
@@ -290,8 +304,8 @@ def _measured(
         before,
         after,
         measured_on,
-        run.max_drop,
-        run.max_bytes,
+        run.budget.max_drop,
+        run.budget.max_bytes,
         seconds,
         decoded.tensor_bytes,
     )

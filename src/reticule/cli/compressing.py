@@ -49,6 +49,10 @@ def compress(
     max_bytes: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Bytes that the file may have.")
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(metavar="M", help="About what training may take. [default: by the network]"),
+    ] = None,
     scale: options.Scale = None,
     mean: options.Mean = "",
     std: options.Std = "",
@@ -102,6 +106,7 @@ def compress(
         recipe=recipe or ("recode" if model.endswith(".net") else "deep-compression"),
         max_drop=max_drop,
         max_bytes=max_bytes,
+        minutes=minutes,
         seed=seed,
         preprocessing=prepare,
         labels=opened.about.labels,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -24,19 +26,32 @@ MOST_EPOCHS = 24.0
 LEAST_STEPS = 1500  # of 128 images: what even the smallest set of images gets
 DETECTION_IMAGES = 2000
 DETECTION_PIXELS = 1 << 26
+TIMED_IMAGES, TIMES = 128, 3
+TRAINING = 4.0  # forward passes that training on an image takes as long as, teacher included
 
 
 @dataclass(frozen=True)
 class Problem:
-    """The original network as teacher, images to train on, images to decide on."""
+    """The original network as teacher, images to train on, images to decide on.
+
+    ``minutes`` is what all training of a recipe may take (None: what seems worth it).
+    """
 
     original: Network
     train: Data
     held_out: Data
     augmentation: Augmentation
+    minutes: float | None = None
 
     @classmethod
-    def of(cls, original: Network, train: Data, held_out: Data, seed: int = 0) -> Problem:
+    def of(
+        cls,
+        original: Network,
+        train: Data,
+        held_out: Data,
+        seed: int = 0,
+        minutes: float | None = None,
+    ) -> Problem:
         """A problem with the augmentation that the original network tolerates."""
         if len(original.graph.inputs) != 1:
             raise DataError(
@@ -53,17 +68,32 @@ class Problem:
             guesses = predictions(original.graph, tensors, (pixels,))
             return 100.0 * float(np.mean(guesses == labels))
 
-        return cls(original, train, held_out, detect(accuracy, images, seed))
+        return cls(original, train, held_out, detect(accuracy, images, seed), minutes)
 
     def affordable_epochs(self, graph: Graph) -> float:
         """Epochs that training may take in all, from the network's size alone.
 
         A count of operations, not of seconds, so that the same command makes the
-        same file on a slow machine.
+        same file on a slow machine; unless ``minutes`` were asked for.
         """
+        if self.minutes is not None:
+            return 60 * self.minutes / (self._seconds_per_image * max(len(self.train), 1))
         cost = (sum(graph.macs().values()) + OVERHEAD) * max(len(self.train), 1)
         most = max(MOST_EPOCHS, LEAST_STEPS * 128 / max(len(self.train), 128))
         return min(most, AFFORDABLE / cost)
+
+    @cached_property
+    def _seconds_per_image(self) -> float:
+        """What training on one image takes on this machine, from some forward passes."""
+        graph, tensors = self.original.graph, constant_tensors(self.original)
+        sample = evenly(self.train, TIMED_IMAGES)
+        pixels = sample.batch(np.arange(len(sample)))
+        taken = []
+        for _ in range(TIMES):
+            start = time.perf_counter()
+            predictions(graph, tensors, (pixels,))
+            taken.append(time.perf_counter() - start)
+        return TRAINING * min(taken) / max(len(sample), 1)
 
     def accuracy(self, packed: Packed) -> float:
         """Percent correct (top-1) on the held-out images."""

@@ -11,7 +11,7 @@ Further outputs of a network are distilled only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -55,6 +55,14 @@ class Training:
     bfloat16: Literal["auto", "on", "off"] = "auto"
 
 
+@dataclass(frozen=True)
+class Group:
+    """Parameters whose learning rate is ``factor`` times that of the settings."""
+
+    parameters: Sequence[Tensor]
+    factor: float = 1.0
+
+
 def train(
     problem: Problem,
     graph: Graph,
@@ -65,13 +73,18 @@ def train(
     progress: Progress,
     title: str = "tuning",
     before_step: Callable[[int, int], None] | None = None,
+    after_step: Callable[[], None] | None = None,
+    penalty: Callable[[], Tensor] | None = None,
+    extra: Sequence[Group] = (),
 ) -> None:
     """Train the twins in place.
 
-    ``before_step(step, steps)`` may change masks.
+    ``before_step(step, steps)`` may change masks, ``after_step()`` clip weights.
+    ``penalty()`` is added to the loss of each batch (a mean over its images), and ``extra``
+    are parameters of it, say, with learning rates of their own.
     """
     steps = steps_of(problem, settings)
-    optimiser = optimiser_for(twins)
+    optimiser = optimiser_for(twins, extra)
     teacher = constant_tensors(problem.original)
     batches = _batches(problem, settings.batch, seed)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
@@ -82,6 +95,8 @@ def train(
             _set_rate(optimiser, settings, step / max(steps, 1))
             images, labels = next(batches)
             loss = _loss(problem, graph, twins, teacher, images, labels, settings)
+            if penalty:
+                loss = loss + penalty()
             if not math.isfinite(loss.item()):
                 raise ReticuleError(
                     f"{title}: the loss became {loss.item()} at step {step}; "
@@ -91,6 +106,8 @@ def train(
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
             optimiser.step()
+            if after_step:
+                after_step()
             bar.advance(1, f"loss {loss.item():.3f}")
 
 
@@ -100,9 +117,13 @@ def steps_of(problem: Problem, settings: Training) -> int:
     return math.ceil((settings.epochs or 0.0) * per_epoch)
 
 
-def optimiser_for(twins: Mapping[str, Twin]) -> torch.optim.Optimizer:
+def optimiser_for(twins: Mapping[str, Twin], extra: Sequence[Group] = ()) -> torch.optim.Optimizer:
     """Adam over everything that the twins train; the rate is set per step."""
-    return torch.optim.Adam([p for twin in twins.values() for p in twin.parameters()], lr=0.0)
+    own = [p for twin in twins.values() for p in twin.parameters()]
+    groups = [Group(own), *extra] if own else extra
+    return torch.optim.Adam(
+        [{"params": list(g.parameters), "factor": g.factor} for g in groups], lr=0.0
+    )
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, settings: Training, done: float) -> None:
@@ -113,7 +134,7 @@ def _set_rate(optimiser: torch.optim.Optimizer, settings: Training, done: float)
         "cosine": 0.5 * (1.0 + math.cos(math.pi * done)),
     }[settings.schedule]
     for group in optimiser.param_groups:
-        group["lr"] = rate * factor
+        group["lr"] = rate * factor * group["factor"]
 
 
 def _batches(problem: Problem, size: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
