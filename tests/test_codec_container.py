@@ -32,7 +32,7 @@ from reticule.codec import About, Limits, dumps, load, loads, save
 from reticule.codec.chunks import PRESETS
 from reticule.codec.container import load_tensor
 from reticule.errors import Fault, FormatError, ModelError, ReticuleError
-from reticule.forms import Dense, Form, Packed, Quantised, Spectral
+from reticule.forms import Codebook, Dense, Form, Packed, Quantised, Sparse, Spectral
 from reticule.graph import Graph, Node
 
 ATTACKS = json.loads((Path(__file__).parents[1] / "attacks/expected.json").read_text("utf-8"))
@@ -91,6 +91,25 @@ def test_tensor_bytes_add_up_to_the_weight_section(sample, preset):
     assert loaded.bytes_coded == sum(map(len, parts.chunks)) < loaded.bytes_weights
     assert parts.weights == sum(form.size for form in loaded.packed.forms.values())
     assert list(loaded.tensor_bytes) == list(loaded.packed.graph.tensors)
+    assert sum(loaded.part_bytes.values()) == loaded.bytes_file
+    assert min(loaded.part_bytes.values()) >= 0 < loaded.part_bytes["header"]
+
+
+@every_preset
+def test_parts_say_what_bytes_are_good_for(preset):
+    rng = np.random.default_rng(0)
+    graph = Graph({"x": (64,)}, ("y",), (Node("Gemm", "fc", ("x", "w", "b"), ("y",)),),
+                  {"w": (48, 64), "b": (48,)})  # fmt: skip
+    mask = rng.random((48, 64)) < 0.3
+    table = Dense(rng.standard_normal(16).astype("f4"))
+    weight = Sparse.at(mask, Codebook(rng.integers(0, 16, int(mask.sum())), table))
+    bias = Dense(rng.standard_normal(48).astype("f4"))
+    parts = loads(dumps(Packed(graph, {"w": weight, "b": bias}), About(), preset)).part_bytes
+    entropy = -(0.3 * np.log2(0.3) + 0.7 * np.log2(0.7)) * mask.size / 8
+    assert parts["index"] == pytest.approx(entropy, rel=0.15)
+    assert parts["weights"] == pytest.approx(mask.sum() / 2, rel=0.15)
+    assert parts["codebook"] == pytest.approx(64, rel=0.25)
+    assert parts["bias"] == pytest.approx(4 * 48, rel=0.25)
 
 
 @every_preset

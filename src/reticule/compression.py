@@ -308,6 +308,7 @@ def _measured(
         run.budget.max_bytes,
         seconds,
         decoded.tensor_bytes,
+        decoded.part_bytes,
     )
 
 

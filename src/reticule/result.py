@@ -48,6 +48,7 @@ class Result:
     max_bytes: int | None
     seconds: float
     tensor_bytes: Mapping[str, int]
+    part_bytes: Mapping[str, int]
 
     @property
     def bytes_file(self) -> int:
@@ -97,6 +98,7 @@ class Result:
             "bytes_file": self.bytes_file,
             "bytes_weights": self.bytes_weights,
             "bytes_original": self.bytes_original,
+            "part_bytes": dict(self.part_bytes),
             "ratio": round(self.ratio, 3),
             "ratio_file": round(self.ratio_file, 3),
             "accuracy_before": self.accuracy_before,

@@ -181,7 +181,8 @@ def summary(result: Result, output: Path, report: Path | None) -> None:
             *_accuracy_row(result),
         ],
     )  # fmt: skip
-    print(f"{output}: {result.bytes_file:,} bytes")
+    parts = ", ".join(f"{name} {size:,}" for name, size in result.part_bytes.items() if size)
+    print(f"{output}: {result.bytes_file:,} bytes ({parts})")
     if report:
         print(f"{report}: the report, for a browser")
     if result.budget_met is False:

@@ -46,6 +46,7 @@ def _plain(opened: Opened, layers: list[Layer]) -> dict[str, Any]:
     if opened.stored:
         plain |= {
             "seed": about.seed,
+            "part_bytes": opened.stored.part_bytes,
             "bytes_original": about.bytes_original,
             "ratio": round(about.bytes_original / max(weights, 1), 3),
             "ratio_file": round(about.bytes_original / opened.stored.bytes_file, 3),
@@ -76,6 +77,9 @@ def _show(plain: Mapping[str, Any], layers: list[Layer]) -> None:
     print(f"weights: {plain['bytes_weights']:,} bytes")
     if plain["bytes_file"] is not None:
         print(f"file:    {plain['bytes_file']:,} bytes")
+    if plain.get("part_bytes"):
+        parts = (f"{name} {size:,}" for name, size in plain["part_bytes"].items() if size)
+        print(f"         {', '.join(parts)}")
     if plain.get("bytes_original"):
         print(
             f"ratio:   {tables.ratio(plain['ratio'])} the weights, "

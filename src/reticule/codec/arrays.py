@@ -33,6 +33,14 @@ class Kind(Enum):
     FLOATS = "floats"  # bit patterns of IEEE numbers, uint32 or uint16
 
 
+class Role(Enum):
+    """What an array says about its tensor, for those who ask where the bytes went."""
+
+    WEIGHTS = "weights"  # the weights' values, levels or indices into a table
+    INDEX = "index"  # which weights are stored
+    CODEBOOK = "codebook"  # values that weights share
+
+
 @dataclass(frozen=True)
 class Layout:
     """Output channels, input channels, and the taps of a kernel; values lie in C order."""
@@ -76,6 +84,7 @@ class Array:
     largest: int = 0
     states: int = 0
     mask: Array | None = None
+    role: Role = Role.WEIGHTS
 
     @property
     def groups(self) -> int:
@@ -142,20 +151,22 @@ class Slot:
     """Where a form sits in a tensor: by itself, or under the mask of a sparse form.
 
     Under a mask a form is a vector, but its arrays keep the layout of the tensor.
+    ``role`` is what the form there is good for.
     """
 
     shape: Shape
     layout: Layout
     mask: Array | None = None
+    role: Role = Role.WEIGHTS
 
     @classmethod
-    def of(cls, shape: Shape) -> Slot:
+    def of(cls, shape: Shape, role: Role = Role.WEIGHTS) -> Slot:
         """A form by itself."""
-        return cls(shape, Layout.of(shape))
+        return cls(shape, Layout.of(shape), role=role)
 
     def under(self, mask: Array) -> Slot:
         """The place of the values of a sparse form that sits here."""
-        return Slot((-1,), self.layout, mask)
+        return Slot((-1,), self.layout, mask, self.role)
 
     def place(self, values: np.ndarray) -> np.ndarray:
         """Values of the form, flat, at their positions in the layout."""

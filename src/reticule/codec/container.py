@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, TypeAlias
 
 from reticule.codec.about import About
+from reticule.codec.accounting import shared_out
 from reticule.codec.bits import ByteReader, ByteWriter
 from reticule.codec.limits import Limits
 from reticule.codec.metadata import Metadata, read_metadata, write_metadata
@@ -45,7 +46,8 @@ class Stored:
 
     ``tensor_bytes`` (by tensor, in the file's order) adds up to ``bytes_weights``: what
     tensors share, such as checksums, is divided among them.  ``bytes_coded`` is the part
-    of ``bytes_weights`` that entropy coders made.
+    of ``bytes_weights`` that entropy coders made.  ``part_bytes`` adds up to ``bytes_file``:
+    see :data:`~reticule.codec.accounting.PARTS`.
     """
 
     packed: Packed
@@ -55,6 +57,7 @@ class Stored:
     bytes_weights: int
     bytes_coded: int
     tensor_bytes: dict[str, int]
+    part_bytes: dict[str, int]
 
 
 Saved: TypeAlias = Stored
@@ -104,22 +107,9 @@ def _encode(packed: Packed, about: About, preset: str) -> tuple[bytes, Saved]:
     out.raw(section.chunks)
     data = out.bytes()
     _open(data, "the network", _DEFAULT)  # limits hold here too
-    sizes = _shared_out(section.costs, bytes_weights)
     coded = section.bytes_coded
-    return data, Stored(packed, about, preset, len(data), bytes_weights, coded, sizes)
-
-
-def _shared_out(costs: dict[str, int], total: int) -> dict[str, int]:
-    """Whole numbers near the costs that add up to the total: largest remainders first."""
-    known = sum(costs.values())
-    if not known:
-        return dict.fromkeys(costs, 0) | dict.fromkeys(list(costs)[:1], total)
-    exact = {name: cost * total / known for name, cost in costs.items()}
-    shares = {name: int(share) for name, share in exact.items()}
-    missing = total - sum(shares.values())
-    for name in sorted(costs, key=lambda name: shares[name] - exact[name])[:missing]:
-        shares[name] += 1
-    return shares
+    sizes = shared_out(graph, section.costs, bytes_weights, len(data))
+    return data, Stored(packed, about, preset, len(data), bytes_weights, coded, *sizes)
 
 
 # Reading --------------------------------------------------------------------------------------
@@ -188,7 +178,7 @@ def loads(
     header, metadata, section = opened.header, opened.metadata, opened.section
     graph = metadata.graph(section.shapes, name)
     forms = section.forms(metadata.tensors, threads or os.cpu_count() or 1)
-    sizes = _shared_out(section.costs, header.section)
+    sizes = shared_out(graph, section.costs, header.section, len(data))
     return Stored(
         Packed(graph, forms),
         metadata.about,
@@ -196,7 +186,7 @@ def loads(
         len(data),
         header.section,
         section.bytes_coded,
-        sizes,
+        *sizes,
     )
 
 

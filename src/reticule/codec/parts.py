@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from reticule.codec.arrays import Array, Kind, Slot
+from reticule.codec.arrays import Array, Kind, Role, Slot
 from reticule.codec.bits import ByteReader, ByteWriter
 from reticule.codec.limits import Budget
 from reticule.errors import Fault, FormatError
@@ -36,7 +36,8 @@ class Writer:
     ) -> Array:
         """Add an array; ``values`` has the shape of the form in this slot."""
         data = slot.place(values)
-        self.arrays.append(Array(kind, slot.layout, data, largest, states, slot.mask))
+        role = _role(kind, slot)
+        self.arrays.append(Array(kind, slot.layout, data, largest, states, slot.mask, role))
         return self.arrays[-1]
 
 
@@ -57,8 +58,14 @@ class Reader:
         """An array like the writer's, to be filled before the form is built."""
         self.budget.spend(slot.layout.size, self.where)
         data = np.empty(slot.layout.size, dtype)
-        self.arrays.append(Array(kind, slot.layout, data, largest, states, slot.mask))
+        role = _role(kind, slot)
+        self.arrays.append(Array(kind, slot.layout, data, largest, states, slot.mask, role))
         return self.arrays[-1]
+
+
+def _role(kind: Kind, slot: Slot) -> Role:
+    """Masks are index wherever they sit."""
+    return Role.INDEX if kind is Kind.MASK else slot.role
 
 
 class FormCodec(Protocol):

@@ -13,6 +13,7 @@ from itertools import accumulate, pairwise
 from math import prod
 from typing import Protocol
 
+from reticule.codec.accounting import HEADER, Costs
 from reticule.codec.arrays import Piece
 from reticule.codec.bits import ByteReader, ByteWriter
 from reticule.codec.chunks import PRESETS, coder, plan
@@ -33,12 +34,12 @@ _CRC = 4
 class Written:
     """A weight section but for the checksum between its two parts.
 
-    ``costs`` says what each tensor took of it, ``bytes_coded`` what the coders made.
+    ``costs`` says what each tensor took of it and for what, ``bytes_coded`` what the coders made.
     """
 
     head: bytes
     chunks: bytes
-    costs: dict[str, int]
+    costs: Costs
     bytes_coded: int
 
 
@@ -46,7 +47,8 @@ def write_section(forms: Mapping[str, Form], preset: str) -> Written:
     """The weight section of these tensors, in this order."""
     if preset not in PRESETS:
         raise ModelError(f"there is no preset '{preset}'; use one of {', '.join(PRESETS)}")
-    structure, arrays, costs = ByteWriter(), [], {}
+    structure, arrays = ByteWriter(), []
+    costs: Costs = {}
     for name, form in forms.items():
         out = Writer(structure)
         before = len(structure)
@@ -54,7 +56,7 @@ def write_section(forms: Mapping[str, Form], preset: str) -> Written:
             write_form(form, out)
         except ModelError as problem:
             raise ModelError(f"tensor '{name}': {problem}") from None
-        costs[name] = len(structure) - before
+        costs[name, HEADER] = len(structure) - before
         arrays.append(out.arrays)
     chunks = plan(arrays, 1 << TARGET_BITS)
     with ThreadPoolExecutor() as pool:
@@ -63,12 +65,17 @@ def write_section(forms: Mapping[str, Form], preset: str) -> Written:
     lengths, payload = ByteWriter(), ByteWriter()
     for pieces, chunk in zip(chunks, coded, strict=True):
         for piece, size in zip(pieces, chunk.sizes, strict=True):
-            costs[owner[id(piece.array)]] += size
+            _add(costs, owner[id(piece.array)], piece, size)
         lengths.varint(2 * len(chunk.data) + chunk.is_instant)
         payload.raw(chunk.data)
         payload.raw(zlib.crc32(chunk.data).to_bytes(_CRC, "little"))
     head = _head(structure.bytes(), preset) + lengths.bytes()
     return Written(head, payload.bytes(), costs, sum(len(chunk.data) for chunk in coded))
+
+
+def _add(costs: Costs, tensor: str, piece: Piece, size: int) -> None:
+    key = tensor, piece.array.role.value
+    costs[key] = costs.get(key, 0) + size
 
 
 @dataclass(frozen=True)
@@ -128,7 +135,7 @@ class Section:
     limits: Limits
     pending: dict[str, Pending]
     owner: dict[int, str]  # tensor of each array, by the array's identity
-    costs: dict[str, int]  # bytes of each tensor: its structure, and what was decoded so far
+    costs: Costs  # structure of each tensor, and what was decoded so far
     chunks: list[list[Piece]]
     coders: list[str]  # the preset that each chunk was coded by
     data: Slices
@@ -145,12 +152,13 @@ class Section:
             raise head.fail(Fault.UNKNOWN_CODER, f"preset {kind & 3}")
         structure = _structure(head, bool(kind & 4), limits)
         budget = Budget(weights, limits)
-        pending, costs = {}, {}
+        pending: dict[str, Pending] = {}
+        costs: Costs = {}
         for tensor in tensors:
             structure.where = f"{where}: tensor '{tensor}'"
             before = structure.at
             pending[tensor] = read_form(structure, budget)
-            costs[tensor] = structure.at - before
+            costs[tensor, HEADER] = structure.at - before
         structure.where = where
         structure.finish()
         found = sum(prod(tensor.shape) for tensor in pending.values())
@@ -191,7 +199,7 @@ class Section:
             decoded = [self._decode(number) for number in needed]
         for number, sizes in zip(needed, decoded, strict=True):
             for piece, size in zip(self.chunks[number], sizes, strict=True):
-                self.costs[self.owner[id(piece.array)]] += size
+                _add(self.costs, self.owner[id(piece.array)], piece, size)
         return {name: self.pending[name].build() for name in tensors}
 
     def _decode(self, number: int) -> list[int]:

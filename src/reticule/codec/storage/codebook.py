@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reticule.codec.arrays import Kind, Slot
+from reticule.codec.arrays import Kind, Role, Slot
 from reticule.codec.parts import Part, Reader, Writer
 from reticule.errors import Fault, ModelError
 from reticule.forms import Codebook, Form
@@ -28,14 +28,14 @@ class CodebookCodec:
         ranks = _ranks(form.centroids.dense())
         values = ranks[form.indices] if k else np.zeros(form.indices.shape, np.int32)
         out.array(slot, Kind.INTEGERS, values, k)
-        return [(form.centroids, Slot.of((k,)))]
+        return [(form.centroids, Slot.of((k,), Role.CODEBOOK))]
 
     def read(self, slot: Slot, source: Reader) -> Part:
         k = source.structure.varint()
         if k > MAX_CENTROIDS:
             raise source.fail(Fault.TOO_LARGE, f"{k} centroids")
         array = source.array(slot, Kind.INTEGERS, "i4", k)
-        inner = Slot.of((k,))
+        inner = Slot.of((k,), Role.CODEBOOK)
 
         def build(forms: list[Form]) -> Form:
             ranks = _ranks(forms[0].dense())
