@@ -7,8 +7,23 @@ import numpy as np
 from reticule import _native
 from reticule.codec import About
 from reticule.data import Preprocessing
-from reticule.forms import Codebook, Dense, Form, Packed, Quantised, Sparse, Spectral
+from reticule.forms import (
+    BitPlanes,
+    Codebook,
+    Common,
+    Dense,
+    Form,
+    Hashed,
+    Lapped,
+    Packed,
+    Quantised,
+    Scaled,
+    Sparse,
+    Spectral,
+    Wavelet,
+)
 from reticule.forms.base import Shape, matrix_shape
+from reticule.forms.planes import blocks_of
 from reticule.graph import Graph, Node
 
 
@@ -33,6 +48,32 @@ def same_form(one: Form, other: Form) -> bool:
                 if not np.array_equal(one.positions(), other.positions()):
                     return False
                 one, other = one.values, other.values
+            case Hashed(), Hashed():
+                if (one.seed, one.budgets) != (other.seed, other.budgets):
+                    return False
+                one, other = one.values, other.values
+            case Scaled(), Scaled():
+                if not same_form(one.scales, other.scales):
+                    return False
+                one, other = one.values, other.values
+            case Common(), Common():
+                if not np.array_equal(one.labels, other.labels):
+                    return False
+                if not same_form(one.centres, other.centres):
+                    return False
+                one, other = one.residual, other.residual
+            case Lapped(), Lapped():
+                if (one.grid, one.block) != (other.grid, other.block):
+                    return False
+                one, other = one.coefficients, other.coefficients
+            case Wavelet(), Wavelet():
+                if (one.grid, one.kind, one.levels) != (other.grid, other.kind, other.levels):
+                    return False
+                one, other = one.coefficients, other.coefficients
+            case BitPlanes(), BitPlanes():
+                same = (one.step, one.block) == (other.step, other.block)
+                same = same and np.array_equal(one.planes, other.planes)
+                return same and np.array_equal(one.levels, other.levels)
             case Spectral(), Spectral():
                 one, other = one.coefficients, other.coefficients
             case Quantised(), Quantised():
@@ -218,12 +259,166 @@ def several_chunks(seed: int = 0) -> Packed:
     )
 
 
+def hashed(rng: np.random.Generator, shape: Shape, *budgets: int) -> Hashed:
+    """Random values on a grid, shared by a random hash."""
+    return Hashed(shape, int(rng.integers(1 << 32)), budgets, quantised(rng, (sum(budgets),)))
+
+
+def hashed_forms(seed: int = 0) -> Packed:
+    """Hashes with and without bands, within forms and around them."""
+    rng = np.random.default_rng(seed)
+    halves = Dense(rng.normal(size=9).astype("f2"))
+    mask = rng.random((6, 5)) < 0.5
+    return packed_of(
+        {
+            "matrix": hashed(rng, (7, 9), 5),
+            "kernels": hashed(rng, (4, 2, 3, 3), 3, 4, 1, 2, 1),
+            "rectangular": hashed(rng, (3, 2, 1, 4), 1, 6, 2, 5),
+            "all of their own": Hashed((3, 3), 0, (9,), halves),
+            "one for all": Hashed((5, 1, 2, 2), 0xFFFFFFFF, (1,), Dense(np.ones(1, "f4"))),
+            "frequencies": Spectral(hashed(rng, (4, 2, 2, 3), 4, 9, 3, 1)),
+            "kept": Sparse.at(mask, hashed(rng, (int(mask.sum()),), 4)),
+            "nothing kept": Sparse.at(np.zeros((2, 3), bool), hashed(rng, (0,), 0)),
+            "twice": Hashed((30,), 1, (12,), hashed(rng, (12,), 5)),
+            "centroids": Codebook(rng.integers(0, 9, (4, 6)).astype("u1"), hashed(rng, (9,), 3)),
+            "scalar": hashed(rng, (), 1),
+            "empty": hashed(rng, (4, 0), 0),
+            "empty with bands": hashed(rng, (2, 0, 2, 2), 0, 0, 0),
+        }
+    )
+
+
+def scaled(rng: np.random.Generator, values: Form) -> Scaled:
+    """Random float16 scales of the rows."""
+    return Scaled(values, Dense(rng.normal(size=values.shape[0]).astype("f2")))
+
+
+def scaled_forms(seed: int = 0) -> Packed:
+    """Binary and ternary levels, and other forms, with scales of rows."""
+    rng = np.random.default_rng(seed)
+    ternary = Quantised(rng.integers(-1, 2, (8, 3, 3, 3)), 1.0)
+    signs = Quantised(2 * rng.integers(0, 2, (5, 7)) - 1, 1.0)
+    table = Dense(np.array([-0.5, 0.0, 0.75], "f2"))
+    trained = Codebook(rng.integers(0, 3, (6, 4, 1, 1)), table)
+    mask = rng.random((6, 5)) < 0.5
+    kept = Sparse.at(mask, quantised(rng, (int(mask.sum()),)))
+    return packed_of(
+        {
+            "ternary": scaled(rng, ternary),
+            "binary": scaled(rng, signs),
+            "trained ternary": scaled(rng, trained),
+            "pruned": scaled(rng, kept),
+            "scales on a grid": Scaled(quantised(rng, (4, 9), 8), quantised(rng, (4,))),
+            "frequencies": Spectral(scaled(rng, quantised(rng, (3, 2, 2, 3)))),
+            "one row": scaled(rng, quantised(rng, (1, 9))),
+            "vector": scaled(rng, quantised(rng, (9,))),
+            "centroids": Codebook(rng.integers(0, 9, (4, 6)), scaled(rng, quantised(rng, (9,)))),
+            "twice": scaled(rng, scaled(rng, quantised(rng, (5, 4)))),
+            "no rows": scaled(rng, quantised(rng, (0, 3))),
+            "empty rows": scaled(rng, quantised(rng, (3, 0))),
+        }
+    )
+
+
+def common(rng: np.random.Generator, shape: Shape, count: int, residual: Form) -> Common:
+    """Random labels of random centres on a grid."""
+    labels = rng.integers(0, count, shape[:-2]) if count else np.zeros(shape[:-2], np.int64)
+    return Common(labels, quantised(rng, (count, *shape[-2:])), residual)
+
+
+def common_forms(seed: int = 0) -> Packed:
+    """Common parts of kernels and of their frequencies."""
+    rng = np.random.default_rng(seed)
+    kernels = (6, 4, 3, 3)
+    mask = rng.random(kernels) < 0.2
+    kept = Sparse.at(mask, quantised(rng, (int(mask.sum()),)))
+    few = rng.random((5, 3, 3)) < 0.6
+    centres = Sparse.at(few, quantised(rng, (int(few.sum()),), step=0.5))
+    return packed_of(
+        {
+            "taps": common(rng, (3, 2, 2, 4), 4, quantised(rng, (3, 2, 2, 4))),
+            "frequencies": Spectral(common(rng, kernels, 7, kept)),
+            "sparse centres": Spectral(Common(rng.integers(0, 5, kernels[:2]), centres, kept)),
+            "one centre": common(
+                rng,
+                (2, 3, 1, 1),
+                1,
+                Dense(
+                    rng.normal(
+                        size=(
+                            2,
+                            3,
+                            1,
+                            1,
+                        )
+                    ).astype("f4")
+                ),
+            ),
+            "a centre each": common(rng, (2, 2, 2, 2), 4, quantised(rng, (2, 2, 2, 2))),
+            "five axes": common(rng, (2, 3, 2, 2, 3), 3, quantised(rng, (2, 3, 2, 2, 3), 8)),
+            "twice": common(
+                rng, (3, 2, 2, 2), 2, common(rng, (3, 2, 2, 2), 3, quantised(rng, (3, 2, 2, 2)))
+            ),
+            "no kernels": common(rng, (0, 3, 2, 2), 0, quantised(rng, (0, 3, 2, 2))),
+            "no taps": common(rng, (2, 3, 0, 2), 2, quantised(rng, (2, 3, 0, 2))),
+        }
+    )
+
+
+def bitplanes(
+    rng: np.random.Generator, shape: Shape, block: int = 4, step: float = 0.125
+) -> BitPlanes:
+    """Random levels about zero, and up to three planes cut off from each code block."""
+    levels = np.rint(rng.laplace(scale=2.0, size=shape)).astype(np.int32)
+    planes = rng.integers(0, 4, blocks_of(shape, block))
+    return BitPlanes(levels, planes, step, block)
+
+
+def transformed_forms(seed: int = 0) -> Packed:
+    """Lapped transforms and wavelets of kernels, rows and matrices; bit planes."""
+    rng = np.random.default_rng(seed)
+    odd = rng.normal(size=(7, 11)).astype("f4")
+    mask = rng.random((6, 4)) < 0.5
+    return packed_of(
+        {
+            "matrix": Lapped(bitplanes(rng, (9, 21)), (9, 21), 4),
+            "rows": Lapped(quantised(rng, (5, 13)), (1, 13), 6),
+            "kernels": Lapped(bitplanes(rng, (4, 3, 5, 5)), (5, 5), 3),
+            "odd blocks": Lapped(Dense(odd), (7, 11), 3),
+            "one block": Lapped(Dense(odd), (7, 11), 64),
+            "several rows": Lapped(quantised(rng, (6, 8)), (3, 8), 4),
+            "5/3": Wavelet(bitplanes(rng, (10, 17)), (10, 17), "5/3", 3),
+            "9/7": Wavelet(bitplanes(rng, (10, 17)), (10, 17), "9/7", 5),
+            "9/7 of kernels": Wavelet(Dense(odd[:, :10].reshape(7, 1, 2, 5)), (2, 5), "9/7", 1),
+            "lines": Wavelet(quantised(rng, (4, 12)), (1, 12), "5/3", 8),
+            "upright": Wavelet(quantised(rng, (12, 1)), (12, 1), "9/7", 2),
+            "of single weights": Wavelet(quantised(rng, (3, 4)), (1, 1), "5/3", 1),
+            "wavelet of kept": Wavelet(
+                Sparse.at(mask, quantised(rng, (int(mask.sum()),))), (6, 4), "9/7", 2
+            ),
+            "lapped wavelet": Lapped(Wavelet(bitplanes(rng, (6, 6)), (6, 6), "5/3", 1), (6, 6), 2),
+            "dct": Spectral(bitplanes(rng, (3, 2, 3, 3), 64)),
+            "planes": bitplanes(rng, (70, 5), 64, float(np.float32(0.3))),
+            "vector": bitplanes(rng, (11,), 3),
+            "largest": BitPlanes(
+                np.array([[(1 << 23) - 1, 1 - (1 << 23)]]), np.array([[23]]), 2.0**-20, 2
+            ),
+            "no planes": BitPlanes(np.zeros((0, 3), int), np.zeros((0, 1), int), 1.0, 64),
+            "nothing to lap": Lapped(Dense(np.zeros((0, 3), "f4")), (1, 1), 2),
+        }
+    )
+
+
 SAMPLES = {
     "cnn": small_cnn,
     "odd": odd_shapes,
     "quantised": quantised_cnn,
     "forms": odd_forms,
     "chunks": several_chunks,
+    "hashed": hashed_forms,
+    "transformed": transformed_forms,
+    "common": common_forms,
+    "scaled": scaled_forms,
 }
 
 

@@ -359,6 +359,22 @@ def several_outputs() -> nn.Module:
     return SeveralOutputs()
 
 
+class Binarised(nn.Module):
+    """Hidden activations that are signs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(2, 5, 3), nn.Linear(5 * 16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.sign(self.conv(x)).flatten(1))
+
+
+@entry(2, 6, 6)
+def binarised() -> nn.Module:
+    return Binarised()
+
+
 class Odd(nn.Module):
     """Kernels, strides, paddings and dilations that differ between the axes."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from math import prod
 from unittest.mock import patch
 
 import numpy as np
@@ -18,7 +19,18 @@ from reticule.codec.chunks import PRESETS, coder
 from reticule.codec.positions import encode_positions, gaps_to_rows
 from reticule.codec.section import _Coded
 from reticule.errors import ModelError, ReticuleError
-from reticule.forms import Codebook, Dense, Form, Quantised, Sparse, Spectral, matrix_shape
+from reticule.forms import (
+    Codebook,
+    Common,
+    Dense,
+    Form,
+    Hashed,
+    Quantised,
+    Scaled,
+    Sparse,
+    Spectral,
+    matrix_shape,
+)
 from reticule.forms.quantised import TRELLIS_STATES
 
 SHAPES = st.one_of(
@@ -57,7 +69,11 @@ def forms(
 ) -> Form:
     kinds = ["dense", "quantised"]
     if depth:
-        kinds += ["codebook", "sparse"]
+        kinds += ["codebook", "sparse", "hashed"]
+        if len(shape) >= 4 and not under_mask:
+            kinds.append("common")
+        if shape and not under_mask:
+            kinds.append("scaled")
         if len(shape) >= 4 and all(shape[-2:]) and not under_mask:
             kinds.append("spectral")
     kind = draw(st.sampled_from(kinds))
@@ -68,6 +84,23 @@ def forms(
     if kind == "sparse":
         mask = draw(hnp.arrays(bool, shape))
         return Sparse.at(mask, draw(forms((int(mask.sum()),), depth - 1, True)))
+    if kind == "hashed":
+        size = prod(shape)
+        k = draw(st.integers(min(size, 1), size))
+        seed = draw(st.integers(0, (1 << 32) - 1))
+        return Hashed(shape, seed, (k,), draw(forms((k,), depth - 1)))
+    if kind == "scaled":
+        values, scales = draw(forms(shape, depth - 1)), draw(forms(shape[:1], 0))
+        reach = (float(np.abs(part.dense()).max(initial=0)) for part in (values, scales))
+        assume(prod(reach) <= 1e38)
+        return Scaled(values, scales)
+    if kind == "common":
+        kernels = shape[:-2]
+        k = draw(st.integers(min(prod(kernels), 1), min(prod(kernels), 40)))
+        labels = draw(hnp.arrays(np.uint8, kernels, elements=st.integers(0, max(k - 1, 0))))
+        parts = draw(forms((k, *shape[-2:]), 0)), draw(forms(shape, depth - 1))
+        assume(all(float(np.abs(part.dense()).max(initial=0)) <= 1e38 for part in parts))
+        return Common(labels, *parts)
     if kind == "spectral":
         inner = draw(forms(shape, depth - 1))
         values = inner.dense()

@@ -6,8 +6,11 @@ decoder of adaptive chunks is in ``reference_context.py``.
 
 from __future__ import annotations
 
+import decimal
 import functools
+import itertools
 import math
+import operator
 import re
 import struct
 import zlib
@@ -18,7 +21,7 @@ import numpy as np
 import pytest
 import reference_context
 from codec_mutations import files_of_many_chunks, read_varint
-from codec_samples import packed_of, quantised
+from codec_samples import packed_of, quantised, transformed_forms
 
 from reticule.codec import About, dumps, load, streams
 from reticule.codec.adaptive import AdaptiveCoder
@@ -182,8 +185,10 @@ class Tensor:
     def read(cls, body):
         tag, rank = divmod(body.varint(), 16)
         tensor = cls([body.varint() for _ in range(rank)])
-        layout, mask, again = layout_of(tensor.shape), None, True
-        while again:
+        waiting = [(layout_of(tensor.shape), None)]  # where forms sit
+        while waiting:
+            layout, mask = waiting.pop()
+            tag = body.varint() if tensor.parts else tag
             kind, detail, extra = "floats", 32 if tag == 0 else 16, None
             if tag == 2:
                 extra, kind, detail = body.varint(), "integers", 0
@@ -194,22 +199,48 @@ class Tensor:
                 step = body.raw(4) if head & 8 else b"\0\0" + body.raw(2)
                 extra, kind = struct.unpack("<f", step)[0], "integers"
                 detail = (0, 8, 32, 64)[head & 7]
+            elif tag == 7:
+                seed = int.from_bytes(body.raw(4), "little")
+                extra = seed, [body.varint() for _ in range(body.varint())], layout, mask
+            elif tag == 8:
+                extra, kind, detail = body.varint(), "integers", 0
+            elif tag in (9, 10):
+                extra = body.varint(), body.varint(), body.varint()
+            elif tag == 11:
+                head = body.byte()
+                step = body.raw(4) if head & 64 else b"\0\0" + body.raw(2)
+                side, columns = head % 64 + 1, math.prod(layout[1:])
+                count = -(-layout[0] // side) * -(-columns // side)
+                blocks = Array("integers", (1, count, 1, 1), None)
+                tensor.arrays.append(blocks)
+                extra = struct.unpack("<f", step)[0], side, columns, blocks
+                kind, detail = "integers", 0
             array = None
-            if tag != 5:
-                array = Array(kind, layout, mask, detail)
+            if tag not in (5, 6, 7, 9, 10):
+                own = layout_of(tensor.shape[:-2]) if tag == 8 else layout
+                array = Array(kind, own, mask, detail)
                 tensor.arrays.append(array)
             tensor.parts.append((tag, array, extra))
             if tag == 2:
-                layout, mask = (1, extra, 1, 1), None
+                waiting.append(((1, extra, 1, 1), None))
             elif tag == 3:
-                mask = array
-            again = tag in (2, 3, 5)
-            tag = body.varint() if again else 0
+                waiting.append((layout, array))
+            elif tag in (5, 9, 10):
+                waiting.append((layout, mask))
+            elif tag == 6:  # the last one is read first
+                vector = layout != layout_of(tensor.shape) or len(tensor.shape) < 2
+                waiting += [((1, layout[1 if vector else 0], 1, 1), None), (layout, None)]
+            elif tag == 7:
+                waiting.append(((1, sum(extra[1]), 1, 1), None))
+            elif tag == 8:  # the last one is read first
+                centres = layout_of([extra, *tensor.shape[-2:]])
+                waiting += [(layout, mask), (centres, None)]
         return tensor
 
-    def weights(self, index=0):
-        """The numbers of a part and of what is inside it: a flat list."""
-        tag, array, extra = self.parts[index]
+    def weights(self, parts=None):
+        """The numbers of the next part and of what is inside it: a flat list."""
+        parts = parts or iter(self.parts)
+        tag, array, extra = next(parts)
         if tag < 2:
             letters = "If" if tag == 0 else "He"
             return [
@@ -219,13 +250,32 @@ class Tensor:
         if tag == 4:
             levels = array.visible() if not array.detail else trellis(array)
             return [float32(level * extra) for level in levels]
-        inner = self.weights(index + 1)
+        if tag == 11:
+            return planes_restored(array.values, *extra)
+        inner = self.weights(parts)
+        if tag in (9, 10):
+            height, width, detail = extra
+            restored, size = lapped if tag == 9 else wavelet, height * width
+            images = [inner[first : first + size] for first in range(0, len(inner), size)]
+            return [weight for image in images for weight in restored(image, height, width, detail)]
         if tag == 2:
             table = ranked(inner)
             return [table[rank] for rank in array.visible()]
         if tag == 3:
             values = iter(inner)
             return [next(values) if kept else 0.0 for kept in array.visible()]
+        if tag == 6:
+            scales = self.weights(parts)
+            return [float32(v * scales[p * len(scales) // len(inner)]) for p, v in enumerate(inner)]
+        if tag == 7:
+            seed, budgets, layout, mask = extra
+            count = sum(mask.values) if mask else math.prod(layout)
+            return shared_by_hash(count, self.shape[-2:], inner, seed, budgets)
+        if tag == 8:
+            taps = math.prod(self.shape[-2:])
+            shared = [v for k in array.values for v in inner[k * taps : (k + 1) * taps]]
+            residual = self.weights(parts)
+            return [float32(a + b) for a, b in zip(shared, residual, strict=True)]
         return transformed(inner, *self.shape[-2:])
 
 
@@ -317,6 +367,30 @@ def adaptive(preset, data, pieces):
 # Weights --------------------------------------------------------------------------------------
 
 
+def murmur(seed, index):
+    """MurmurHash3 of four bytes."""
+    k = index * 0xCC9E2D51 % 2**32
+    k = (k << 15 | k >> 17) % 2**32 * 0x1B873593 % 2**32
+    h = seed ^ k
+    h = ((h << 13 | h >> 19) % 2**32 * 5 + 0xE6546B64) % 2**32 ^ 4
+    h = (h ^ h >> 16) * 0x85EBCA6B % 2**32
+    h = (h ^ h >> 13) * 0xC2B2AE35 % 2**32
+    return h ^ h >> 16
+
+
+def shared_by_hash(count, kernel, values, seed, budgets):
+    weights = []
+    for index in range(count):
+        band = 0
+        if len(budgets) > 1:
+            row, column = divmod(index % math.prod(kernel), kernel[1])
+            band = row + column
+        place = sum(budgets[:band]) + murmur(seed, index) * budgets[band] // 2**32
+        negative = murmur(seed ^ 0xFFFFFFFF, index) >= 2**31
+        weights.append(-values[place] if negative else values[place])
+    return weights
+
+
 def float32(number):
     return struct.unpack("<f", struct.pack("<f", number))[0]
 
@@ -365,6 +439,126 @@ def transformed(c, height, width):
         t = [[synthesis(kernel[v::width], height, y) for v in range(width)] for y in range(height)]
         out += [float32(synthesis(t[y], width, x)) for y in range(height) for x in range(width)]
     return out
+
+
+def planes_restored(levels, step, side, columns, blocks):
+    across = -(-columns // side)
+    weights = []
+    for place, level in enumerate(levels):
+        row, column = divmod(place, columns)
+        lacks = blocks.values[row // side * across + column // side]
+        size = (abs(level) + 0.5) * 2**lacks * step if level else 0.0
+        weights.append(float32(-size if level < 0 else size))
+    return weights
+
+
+@functools.cache
+def exact_cosine(numerator, denominator):
+    """cos(pi * numerator / denominator), rounded once."""
+    with decimal.localcontext() as context:
+        context.prec = 60
+        pi = decimal.Decimal("3.14159265358979323846264338327950288419716939937510582097494459")
+        angle = pi * (numerator % (2 * denominator)) / denominator
+        term, total, order = decimal.Decimal(1), decimal.Decimal(1), 0
+        while abs(term) > decimal.Decimal("1e-55"):
+            order += 2
+            term = -term * angle * angle / (order * (order - 1))
+            total += term
+        return float(total)
+
+
+def by_lines(image, height, width, line):
+    """Every column and then every row, restored."""
+    columns = [line(image[x::width]) for x in range(width)]
+    rows = [line([columns[x][y] for x in range(width)]) for y in range(height)]
+    return [number for row in rows for number in row]
+
+
+def lapped(image, height, width, block):
+    def samples(c):
+        m = len(c)
+        if m == 1:
+            return c
+        root = math.sqrt(2 / m)
+        terms = (
+            [
+                c[k] * (root * exact_cosine((2 * k + 1) * (2 * x + 1) % (8 * m), 4 * m))
+                for k in range(m)
+            ]
+            for x in range(m)
+        )
+        return [functools.reduce(operator.add, row) for row in terms]
+
+    def line(c):
+        cuts = [*range(0, len(c), block), len(c)]
+        u = [x for first, last in itertools.pairwise(cuts) for x in samples(c[first:last])]
+        out = list(u)
+        for before, b, behind in zip(cuts, cuts[1:], cuts[2:], strict=False):
+            v = min(b - before, behind - b) // 2
+            for i in range(v):
+                s = exact_cosine(4 * v - (2 * v + 2 * i + 1), 8 * v)
+                k = exact_cosine(2 * v + 2 * i + 1, 8 * v)
+                out[b - 1 - i] = s * u[b - 1 - i] + k * u[b + i]
+                out[b + i] = s * u[b + i] - k * u[b - 1 - i]
+        return out
+
+    return [float32(x) for x in by_lines(image, height, width, line)]
+
+
+WAVELETS = (  # factors, and norms of the low and the high bands
+    (
+        (-0.5, 0.25),
+        (80265, 108679, 151939, 214249, 302772, 428105, 605405, 856162),
+        (55561, 62924, 82532, 114322, 160817, 227125, 321095, 454059),
+    ),
+    (
+        (-1.586134342059924, -0.052980118572961, 0.882911075530934, 0.443506852043971),
+        (74696, 87927, 102130, 117764, 135490, 155791, 179107, 205905),
+        (58149, 64453, 76819, 89806, 103755, 119433, 137346, 157907),
+    ),
+)
+
+
+def wavelet(image, height, width, detail):
+    kind, levels = divmod(detail, 16)
+    factors, low, high = WAVELETS[kind]
+
+    def halves(n):
+        found = [n]
+        for _ in range(levels):
+            found.append(-(-found[-1] // 2))
+        return found
+
+    def norm(sizes, level, place):
+        splits = sum(n > 1 for n in sizes[: level + 1])
+        if not splits:
+            return 1.0
+        above = sizes[level] > 1 and place >= sizes[level + 1]
+        return (high if above else low)[splits - 1] / 2**16
+
+    def line(c):
+        if len(c) == 1:
+            return c
+        s, d = c[: -(-len(c) // 2)], c[-(-len(c) // 2) :]
+        for place, f in reversed(list(enumerate(factors))):
+            if place % 2 == 0:
+                d = [x - f * (s[i] + s[min(i + 1, len(s) - 1)]) for i, x in enumerate(d)]
+            else:
+                s = [x - f * (d[max(i - 1, 0)] + d[min(i, len(d) - 1)]) for i, x in enumerate(s)]
+        return [x for pair in itertools.zip_longest(s, d) for x in pair if x is not None]
+
+    down, across = halves(height), halves(width)
+    grid = [image[y * width : (y + 1) * width] for y in range(height)]
+    for y in range(height):
+        for x in range(width):
+            level = max(k for k in range(levels) if y < down[k] and x < across[k])
+            grid[y][x] /= norm(down, level, y) * norm(across, level, x)
+    for k in range(levels - 1, -1, -1):
+        part = [number for row in grid[: down[k]] for number in row[: across[k]]]
+        part = by_lines(part, down[k], across[k], line)
+        for y in range(down[k]):
+            grid[y][: across[k]] = part[y * across[k] : (y + 1) * across[k]]
+    return [float32(x) for row in grid for x in row]
 
 
 # Files ----------------------------------------------------------------------------------------
@@ -459,6 +653,11 @@ def test_it_agrees_on_what_models_learn_over_several_arrays(preset):
     reference_context.decode(preset, data, calls)
     for array, other in zip(arrays.arrays, found, strict=True):
         assert array.data.tolist() == other.values
+
+
+def test_it_agrees_on_transforms_and_bit_planes():
+    packed = transformed_forms()
+    check(dumps(packed, About(), "instant"), packed.forms)
 
 
 def test_it_agrees_on_a_path_over_several_row_groups():

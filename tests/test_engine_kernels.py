@@ -57,6 +57,7 @@ CASES = {
         ({"min": -0.5, "max": 0.7}, [IMAGE], [], lambda t, f, x: x.clamp(-0.5, 0.7)),
         ({"min": 0}, [IMAGE], [], lambda t, f, x: x.clamp(0)),
     ],
+    "Sign": [({}, [IMAGE], [], lambda t, f, x: x.sign())],
     "Sigmoid": [({}, [IMAGE], [], lambda t, f, x: x.sigmoid())],
     "Tanh": [({}, [IMAGE], [], lambda t, f, x: x.tanh())],
     "HardSigmoid": [

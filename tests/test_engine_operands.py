@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from reticule.engine import Model
 from reticule.engine.kernels import linear
 from reticule.engine.operands import BLOCK_BYTES, FormOperand, operand_of
-from reticule.forms import Codebook, Dense, Form, Packed, Quantised, Sparse, Spectral
+from reticule.forms import (
+    Codebook,
+    Common,
+    Dense,
+    Form,
+    Hashed,
+    Packed,
+    Quantised,
+    Scaled,
+    Sparse,
+    Spectral,
+)
 from reticule.graph import Graph, Node
 from reticule.graph.shapes import window
 
@@ -63,7 +74,31 @@ def spectral(form):
     return Spectral(form) if len(form.shape) == 4 else form
 
 
+def hashed(rng, shape):
+    size = int(np.prod(shape))
+    return Hashed(shape, 5, (-(-size // 3),), quantised(rng, (-(-size // 3),)))
+
+
+def common(rng, shape, residual):
+    """Kernels with common parts; a linear layer has none."""
+    if len(shape) != 4:
+        return residual
+    count = int(rng.integers(1, shape[0] * shape[1] + 1))
+    labels = rng.integers(0, count, shape[:2])
+    return Common(labels, sparse(rng, (count, *shape[2:]), quantised), residual)
+
+
 MAKERS = {
+    "common": lambda rng, shape: common(rng, shape, quantised(rng, shape)),
+    "common sparse": lambda rng, shape: common(rng, shape, sparse(rng, shape, quantised)),
+    "spectral common": lambda rng, shape: spectral(MAKERS["common sparse"](rng, shape)),
+    "hashed": hashed,
+    "scaled": lambda rng, shape: Scaled(quantised(rng, shape), dense(rng, shape[:1], "f2")),
+    "scaled sparse": lambda rng, shape: Scaled(
+        sparse(rng, shape, quantised), dense(rng, shape[:1])
+    ),
+    "spectral hashed": lambda rng, shape: spectral(hashed(rng, shape)),
+    "sparse hashed": lambda rng, shape: sparse(rng, shape, hashed),
     "quantised": quantised,
     "sparse quantised": lambda rng, shape: sparse(rng, shape, quantised),
     "spectral": lambda rng, shape: spectral(quantised(rng, shape)),

@@ -132,6 +132,7 @@ ACTIVATIONS = [
     ("LeakyRelu", {"alpha": 0.2}),
     ("LeakyRelu", {}),
     ("Elu", {"alpha": 0.7}),
+    ("Sign", {}),
     ("Sigmoid", {}),
     ("Tanh", {}),
     ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),

@@ -26,7 +26,7 @@ from reticule.tuning.augment import Augmentation, detect  # noqa: E402
 from reticule.tuning.executor import EXECUTORS, execute  # noqa: E402
 from reticule.tuning.moments import match_moments  # noqa: E402
 from reticule.tuning.problem import Problem, constant_tensors  # noqa: E402
-from reticule.tuning.train import Group, Training, logits, train  # noqa: E402
+from reticule.tuning.train import TIMED_STEPS, Group, Training, logits, train  # noqa: E402
 from reticule.tuning.twins import twin_of, twins_of  # noqa: E402
 
 
@@ -229,6 +229,23 @@ def test_a_penalty_and_its_own_parameters_are_trained() -> None:
     )
     assert 0 < 1 - slow.item() < 1 - fast.item()
     assert seen and seen[-1] == fast.item()
+
+
+def test_seconds_shorten_the_schedule() -> None:
+    problem, seen = small_problem(), []
+    packed = Packed.of(problem.original)
+    settings = Training(epochs=1000, seconds=0.0, batch=20)
+    train(
+        problem,
+        packed.graph,
+        twins_of(packed.forms),
+        settings,
+        seed=0,
+        progress=Silent(),
+        before_step=lambda step, steps: seen.append((step, steps)),
+    )
+    assert seen[0] == (0, seen[0][1]) and seen[0][1] > 1000
+    assert seen[-1] == (2 * TIMED_STEPS - 1, 2 * TIMED_STEPS)  # as few as there can be
 
 
 def test_minutes_buy_epochs() -> None:

@@ -1,21 +1,17 @@
-"""The tables of docs/codec-benchmark.md, written from the results between its marks.
-
-A mark is a line ``<!-- table: NAME -->``; the table stands behind it, up to the next empty line.
-"""
+"""The tables of docs/codec-benchmark.md, written from the results."""
 
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from statistics import mean
+
+from pages import DOCS, table_of, write_tables
 
 from coding.integers import DEEPCABAC
 from coding.table import RESULTS
-from reticule.files import write_whole
 
-PAGE = Path(__file__).parents[2] / "docs/codec-benchmark.md"
+PAGE = DOCS / "codec-benchmark.md"
 OTHERS = ("xz -9e", "zstd -19", "brotli -q 11 -w 24", "Huffman", "Deep Compression")
 PRESETS = ("reticule instant", "reticule fast", "reticule small")
 
@@ -24,13 +20,7 @@ Rows = list[dict[str, str]]
 
 def write() -> None:
     """Put today's results into the page."""
-    text = PAGE.read_text("utf-8")
-    for name, table in TABLES.items():
-        lines = "\n".join(table())
-        mark = f"<!-- table: {name} -->\n"
-        pattern = re.escape(mark) + r"(?:\|.*\n)*"
-        text = re.sub(pattern, lambda _, m=mark, t=lines: f"{m}{t}\n" if t else m, text)
-    write_whole(PAGE, text.encode())
+    write_tables(PAGE, {name: table() for name, table in TABLES.items()})
 
 
 def rows_of(name: str) -> Rows:
@@ -39,16 +29,6 @@ def rows_of(name: str) -> Rows:
         return []
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def table_of(head: Iterable[str], body: Iterable[Iterable[str]]) -> list[str]:
-    columns = list(head)
-    rule = "|---|" + "---:|" * (len(columns) - 1)
-    return [_line(columns), rule, *(_line(row) for row in body)]
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _signed(text: str) -> str:

@@ -21,6 +21,8 @@ class Bar(Protocol):
 
     def advance(self, steps: int = 1, note: str = "") -> None: ...
 
+    def shorten(self, total: int) -> None: ...
+
 
 class Progress(Protocol):
     """Where long work reports to."""
@@ -43,6 +45,9 @@ class Silent:
 
 class _Quiet:
     def advance(self, steps: int = 1, note: str = "") -> None:
+        pass
+
+    def shorten(self, total: int) -> None:
         pass
 
 
@@ -78,11 +83,17 @@ class _Rich:
     def advance(self, steps: int = 1, note: str = "") -> None:
         self._rich.update(self._task, advance=steps, **({"note": note} if note else {}))
 
+    def shorten(self, total: int) -> None:
+        self._rich.update(self._task, total=total)
+
 
 class _Plain:
     def __init__(self, title: str, total: int) -> None:
         self._title, self._total, self._done = title, max(total, 1), 0
         self._start = self._last = time.monotonic()
+
+    def shorten(self, total: int) -> None:
+        self._total = max(total, 1)
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         self._done += steps

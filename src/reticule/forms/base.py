@@ -50,6 +50,10 @@ class Form(ABC):
         """Multiply-accumulates of one application of the whole tensor (one output position)."""
         return self.nonzero
 
+    def multiplications(self, groups: int = 1) -> int:
+        """The same for a convolution whose channels are cut into ``groups``."""
+        return self.macs
+
 
 def matrix_shape(shape: Shape) -> tuple[int, int]:
     """The matrix that a tensor is read as: first axis against all the others.

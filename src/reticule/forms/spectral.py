@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from math import cos, pi, sqrt
+from math import cos, pi, prod, sqrt
 
 import numpy as np
 
 from reticule.forms.base import Form, Shape
+from reticule.forms.common import Common
+from reticule.forms.sparse import Sparse
 
 LARGEST_KERNEL = 32  # along one axis
 _ONE = 1 << 30  # the basis is exact in multiples of 1 / _ONE
@@ -56,8 +58,34 @@ class Spectral(Form):
 
     @property
     def macs(self) -> int:
-        """Those of the restored kernels."""
-        return self.size
+        return self.multiplications()
+
+    def multiplications(self, groups: int = 1) -> int:
+        """Those in frequencies, or of the restored kernels, whichever are fewer."""
+        return self._in_frequencies(groups) if self.stays(groups) else self.size
+
+    def stays(self, groups: int = 1) -> bool:
+        """Whether a convolution is best done in frequencies, its kernels never restored.
+
+        A kernel K with coefficients C over the basis images S gives
+
+            K * X = sum over (u, v) of C[u, v] (S[u, v] * X)
+
+        where the responses S * X, the DCT of each window, are the same for all kernels that
+        see the channel X (Wang et al., section 3.3).  So it pays where coefficients are
+        sparse and output channels many.
+        """
+        sparse = isinstance(self.coefficients, Sparse)
+        if isinstance(self.coefficients, Common):
+            sparse = self.coefficients.responds
+        return sparse and self._in_frequencies(groups) < self.size
+
+    def _in_frequencies(self, groups: int) -> int:
+        """The DCT of a window of every input channel, and the product with coefficients."""
+        channels = prod(self.shape[1:-2]) * groups
+        taps = prod(self.shape[-2:])
+        transform = taps * sum(axis for axis in self.shape[-2:] if axis > 1)
+        return channels * transform + self.coefficients.multiplications(groups)
 
     @property
     def bits(self) -> int:

@@ -117,6 +117,7 @@ OPERATORS: dict[str, Operator] = {
             "max": Parameter("float", float("inf")),
         },
     ),
+    "Sign": Operator(shapes.same_shape, (1, 1)),
     "Sigmoid": Operator(shapes.same_shape, (1, 1)),
     "Tanh": Operator(shapes.same_shape, (1, 1)),
     "HardSigmoid": Operator(

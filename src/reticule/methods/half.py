@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from reticule.forms import Dense, Form, Packed
+from reticule.forms import Dense, Form, Packed, Sparse
 from reticule.methods.base import Context, Outcome, method
 
 
 @method("half-precision")
 @dataclass(frozen=True)
 class HalfPrecision:
-    """Keep every tensor that is still dense in float16 instead of float32.
+    """Keep every tensor that is still in full in float16 instead of float32.
 
-    A tensor with values outside of float16's range, or so small that rounding would
-    change one by more than 1 % of the largest, is left as it is.
+    That is dense tensors, and the values of sparse ones that have no other form.  A
+    tensor with values outside of float16's range, or so small that rounding would change
+    one by more than 1 % of the largest, is left as it is.
     """
 
     needs_data: ClassVar[bool] = False
@@ -26,10 +27,12 @@ class HalfPrecision:
     def apply(self, packed: Packed, context: Context) -> Outcome:
         forms, skipped = {}, {}
         for name, form in packed.forms.items():
-            if reason := _unfit(form):
+            inner = form.values if isinstance(form, Sparse) else form
+            if reason := _unfit(inner):
                 skipped[name] = reason
-            elif isinstance(form, Dense):
-                forms[name] = Dense(form.values.astype(np.float16))
+            elif isinstance(inner, Dense):
+                half = Dense(inner.values.astype(np.float16))
+                forms[name] = replace(form, values=half) if isinstance(form, Sparse) else half
         return Outcome(packed.with_forms(forms), skipped)
 
 

@@ -144,6 +144,23 @@ def _lrn(ins: list, a: Attributes) -> Tensor:
     return x / (a["bias"] + a["alpha"] * mean) ** a["beta"]
 
 
+class _Sign(torch.autograd.Function):
+    """The sign; straight through for gradients, where the input is within [-1, 1].
+
+    Hubara et al., "Binarized Neural Networks", NIPS 2016, section 1.3.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return gradient * (x.abs() <= 1)
+
+
 def _concat(ins: list, a: Attributes) -> Tensor:
     return torch.cat(ins, axis_of(a["axis"], ins[0].ndim))
 
@@ -158,6 +175,7 @@ EXECUTORS: dict[str, Callable[[list, Attributes], Tensor]] = {
     "PRelu": lambda ins, a: torch.where(ins[0] < 0, ins[0] * ins[1], ins[0]),
     "Elu": lambda ins, a: F.elu(ins[0], a["alpha"]),
     "Clip": lambda ins, a: ins[0].clamp(a["min"], a["max"]),
+    "Sign": lambda ins, a: _Sign.apply(ins[0]),
     "Sigmoid": lambda ins, a: torch.sigmoid(ins[0]),
     "Tanh": lambda ins, a: torch.tanh(ins[0]),
     "HardSigmoid": lambda ins, a: (ins[0] * a["alpha"] + a["beta"]).clamp(0, 1),

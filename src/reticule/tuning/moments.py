@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reticule.forms import Dense, Form, Packed, Sparse
+from reticule.forms import Dense, Form, Packed, Scaled, Sparse
 from reticule.graph import Graph, Network, Node
 from reticule.tuning.executor import execute
 from reticule.tuning.problem import as_input, constant_tensors
@@ -90,15 +90,17 @@ def _adjusted(packed: Packed, name: str, now: Moments, goal: Moments) -> Packed:
         scaled, scale = form, np.ones_like(scale)
     packed, bias_name = with_bias(packed, index)
     old = packed.forms[bias_name]
-    dtype = old.values.dtype if isinstance(old, Dense) else np.dtype(np.float32)
-    bias = old.dense().astype(np.float64)
-    bias = goal[0] + (bias - now[0]) * scale
-    return packed.with_forms(
-        {
-            node.inputs[1]: scaled,
-            bias_name: Dense(bias.astype(dtype)),
-        }
-    )
+    bias = goal[0] + (old.dense().astype(np.float64) - now[0]) * scale
+    return packed.with_forms({node.inputs[1]: scaled, bias_name: _moved(old, bias)})
+
+
+def _moved(form: Form, values: np.ndarray) -> Form:
+    """A bias with other values; what was pruned stays zero."""
+    inner = form.values if isinstance(form, Sparse) else form
+    dtype = inner.values.dtype if isinstance(inner, Dense) else np.dtype(np.float32)
+    if isinstance(form, Sparse):
+        return replace(form, values=Dense(values[form.mask()].astype(dtype)))
+    return Dense(values.astype(dtype))
 
 
 def _scaled(form: Form, scale: np.ndarray) -> Form | None:
@@ -110,7 +112,34 @@ def _scaled(form: Form, scale: np.ndarray) -> Form | None:
         rows = np.repeat(scale, form.indptr[1:] - form.indptr[:-1])
         values = (form.values.values * rows).astype(form.values.values.dtype)
         return replace(form, values=Dense(values))
+    if isinstance(form, Scaled) and (scales := _scaled(form.scales, scale)) is not None:
+        return replace(form, scales=scales)
     return None
+
+
+def channel_spreads(
+    packed: Packed, names: Sequence[str], images: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Standard deviation of each channel that the named layers put out, on these images."""
+    tensors = constant_tensors(packed.network())
+    moments = _moments(packed.graph, tensors, images, names)
+    return {name: spread for name, (_, spread) in moments.items()}
+
+
+def scaled_channels(packed: Packed, name: str, scale: np.ndarray) -> Packed:
+    """The network in which a layer's output channels (weights and bias) are multiplied.
+
+    A layer whose weights cannot be scaled channel by channel stays as it is.
+    """
+    node = next(node for node in packed.graph.nodes if node.name == name)
+    weights = _scaled(packed.forms[node.inputs[1]], scale)
+    if weights is None:
+        return packed
+    changed = {node.inputs[1]: weights}
+    if len(node.inputs) > 2 and node.inputs[2]:
+        bias = packed.forms[node.inputs[2]]
+        changed[node.inputs[2]] = _moved(bias, bias.dense() * scale)
+    return packed.with_forms(changed)
 
 
 def with_bias(packed: Packed, index: int) -> tuple[Packed, str]:

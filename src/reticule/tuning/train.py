@@ -11,6 +11,7 @@ Further outputs of a network are distilled only.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from reticule.tuning.problem import Problem, as_input, constant_tensors
 from reticule.tuning.twins import Twin
 
 DEFAULT_RATE = 3e-4
+TIMED_STEPS = 10
 Schedule = Literal["constant", "linear", "cosine"]
 
 
@@ -39,6 +41,7 @@ class Training:
     ``epochs`` None means: what the network can afford; ``learning_rate`` None: by how
     many weights are left (see the ``retrain`` method).  ``distil`` is the weight a of
     the distillation term, ``temperature`` its T.
+    ``seconds`` is what it may take: the first steps show how many there can be.
     ``bfloat16`` "auto" uses that arithmetic for activations where the CPU has
     instructions for it (weights and the optimiser stay in float32).
     """
@@ -46,6 +49,7 @@ class Training:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     epochs: float | None = None
+    seconds: float | None = None
     learning_rate: float | None = None
     batch: int = 128
     schedule: Schedule = "linear"
@@ -88,8 +92,12 @@ def train(
     teacher = constant_tensors(problem.original)
     batches = _batches(problem, settings.batch, seed)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    start, step = time.monotonic(), 0
     with progress.bar(title, steps) as bar:
-        for step in range(steps):
+        while step < steps:
+            if step == TIMED_STEPS and settings.seconds is not None:
+                steps = min(steps, _possible_steps(start, settings.seconds))
+                bar.shorten(steps)
             if before_step:
                 before_step(step, steps)
             _set_rate(optimiser, settings, step / max(steps, 1))
@@ -108,7 +116,14 @@ def train(
             optimiser.step()
             if after_step:
                 after_step()
+            step += 1
             bar.advance(1, f"loss {loss.item():.3f}")
+
+
+def _possible_steps(start: float, seconds: float) -> int:
+    """Steps for so many seconds, at the pace since the start."""
+    pace = (time.monotonic() - start) / TIMED_STEPS
+    return max(2 * TIMED_STEPS, int(seconds / max(pace, 1e-6)))
 
 
 def steps_of(problem: Problem, settings: Training) -> int:
@@ -126,15 +141,20 @@ def optimiser_for(twins: Mapping[str, Twin], extra: Sequence[Group] = ()) -> tor
     )
 
 
-def _set_rate(optimiser: torch.optim.Optimizer, settings: Training, done: float) -> None:
+def rate_at(settings: Training, done: float) -> float:
+    """The learning rate when the share ``done`` (0 to 1) of the steps is done."""
     rate = DEFAULT_RATE if settings.learning_rate is None else settings.learning_rate
     factor = {
         "constant": 1.0,
         "linear": 1.0 - done,
         "cosine": 0.5 * (1.0 + math.cos(math.pi * done)),
     }[settings.schedule]
+    return rate * factor
+
+
+def _set_rate(optimiser: torch.optim.Optimizer, settings: Training, done: float) -> None:
     for group in optimiser.param_groups:
-        group["lr"] = rate * factor * group["factor"]
+        group["lr"] = rate_at(settings, done) * group["factor"]
 
 
 def _batches(problem: Problem, size: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -2,8 +2,13 @@
 
 from reticule.codec.parts import FormCodec
 from reticule.codec.storage.codebook import CodebookCodec
+from reticule.codec.storage.common import CommonCodec
 from reticule.codec.storage.dense import DenseCodec
+from reticule.codec.storage.grids import LappedCodec, WaveletCodec
+from reticule.codec.storage.hashed import HashedCodec
+from reticule.codec.storage.planes import PlanesCodec
 from reticule.codec.storage.quantised import QuantisedCodec
+from reticule.codec.storage.scaled import ScaledCodec
 from reticule.codec.storage.sparse import SparseCodec
 from reticule.codec.storage.spectral import SpectralCodec
 
@@ -14,5 +19,11 @@ REGISTRY: dict[int, FormCodec] = {
     3: SparseCodec(),
     4: QuantisedCodec(),
     5: SpectralCodec(),
+    6: ScaledCodec(),
+    7: HashedCodec(),
+    8: CommonCodec(),
+    9: LappedCodec(),
+    10: WaveletCodec(),
+    11: PlanesCodec(),
 }
 """By the tag that the file has for the form."""

@@ -46,6 +46,10 @@ def _clip(x: np.ndarray, a: Attributes) -> np.ndarray:
     return np.minimum(np.maximum(x, np.float32(a["min"])), np.float32(a["max"]))
 
 
+def _sign(x: np.ndarray, a: Attributes) -> np.ndarray:
+    return np.sign(x)
+
+
 def _sigmoid(x: np.ndarray, a: Attributes) -> np.ndarray:
     return np.float32(1) / (np.float32(1) + np.exp(-x))
 
@@ -97,6 +101,7 @@ ELEMENTWISE: dict[str, Kernel] = {
     "PRelu": _binary(_prelu),
     "Elu": _unary(_elu),
     "Clip": _unary(_clip),
+    "Sign": _unary(_sign),
     "Sigmoid": _unary(_sigmoid),
     "Tanh": _unary(_tanh),
     "HardSigmoid": _unary(_hard_sigmoid),

@@ -49,7 +49,8 @@ def conv(inputs: Sequence[Any], attributes: Attributes, threads: int) -> np.ndar
     if not prod(weight.shape) or not prod(shape):
         out = np.zeros(shape, np.float32)
     else:
-        out = _convolved(x, weight.expanded(), size, attributes, threads).reshape(shape)
+        ready = weight.ready(attributes["group"])
+        out = _convolved(x, ready, size, attributes, threads).reshape(shape)
     if bias is not None:
         out += bias[:, None, None]
     return out

@@ -12,7 +12,17 @@ codebook           uint8/uint16 and table       linear: a block of rows at a tim
 sparse             row pointers, columns        nothing: multiplied as it lies in memory,
                    (uint16/uint32), and values  codes of a codebook included
 quantised          int8/int16/int32 levels      as codebook
-spectral           its coefficients' operand    as codebook, transformed
+spectral           its coefficients' operand    sparse ones: windows are transformed, kernels
+                                                are not restored; others: as codebook
+common             labels, operands of centres  sparse residuals: responses of the centres;
+                   and residuals                others: as codebook
+scaled             its values' operand, scales  as its values; convolution: this layer's
+                                                matrix
+hashed             its values                   as codebook, positions hashed
+lapped, wavelet    their coefficients' operand  as codebook, transformed; where an image of
+                                                the transform has many rows: this layer's
+                                                matrix
+bit planes         int8/int16/int32 levels      as codebook
 any other form     the form's own arrays        expanded, by the form's ``dense()``
 =================  ===========================  =========================================
 
@@ -35,18 +45,42 @@ from reticule.engine.operands.base import BLOCK_BYTES as BLOCK_BYTES
 from reticule.engine.operands.base import DenseOperand as DenseOperand
 from reticule.engine.operands.base import Operand as Operand
 from reticule.engine.operands.codebook import CodebookOperand
+from reticule.engine.operands.common import CommonOperand
 from reticule.engine.operands.generic import FormOperand as FormOperand
+from reticule.engine.operands.grids import ImagesOperand
+from reticule.engine.operands.hashed import HashedOperand
+from reticule.engine.operands.planes import PlanesOperand
 from reticule.engine.operands.quantised import QuantisedOperand
+from reticule.engine.operands.scaled import ScaledOperand
 from reticule.engine.operands.sparse import SparseOperand
 from reticule.engine.operands.spectral import SpectralOperand
-from reticule.forms import Codebook, Dense, Form, Quantised, Sparse, Spectral
+from reticule.forms import (
+    BitPlanes,
+    Codebook,
+    Common,
+    Dense,
+    Form,
+    Hashed,
+    Lapped,
+    Quantised,
+    Scaled,
+    Sparse,
+    Spectral,
+    Wavelet,
+)
 
 RUN_FORMS: dict[type[Form], Callable[..., Operand]] = {
     Dense: lambda form: DenseOperand(form.values),
     Codebook: CodebookOperand,
     Sparse: SparseOperand,
     Quantised: QuantisedOperand,
+    Scaled: lambda form: ScaledOperand(form, operand_of(form.values)),
+    Hashed: HashedOperand,
+    Common: lambda form: CommonOperand(form, operand_of(form.centres), operand_of(form.residual)),
     Spectral: lambda form: SpectralOperand(form, operand_of(form.coefficients)),
+    Lapped: lambda form: ImagesOperand(form, operand_of(form.coefficients)),
+    Wavelet: lambda form: ImagesOperand(form, operand_of(form.coefficients)),
+    BitPlanes: PlanesOperand,
 }
 """Forms that have an operand of their own."""
 

@@ -45,6 +45,10 @@ class Operand(ABC):
         """The operand to call ``convolve`` on for the duration of one layer."""
         return DenseOperand(self.dense())
 
+    def ready(self, groups: int) -> Operand:
+        """The same where it is known that the layer cuts its channels into ``groups``."""
+        return self.expanded()
+
     def convolve(self, columns: np.ndarray, threads: int) -> np.ndarray:
         """The matrix, its rows cut into G groups, by columns (N, G, K, P): (N, M, P)."""
         return self.expanded().convolve(columns, threads)

@@ -23,6 +23,7 @@ _PLAIN = {
     "Relu": (),
     "LeakyRelu": ("alpha",),
     "Elu": ("alpha",),
+    "Sign": (),
     "Sigmoid": (),
     "Tanh": (),
     "HardSigmoid": ("alpha", "beta"),

@@ -137,6 +137,7 @@ ELEMENTWISE: dict[str, Rule] = {
     "_prelu_kernel": prelu,
     "elu": elu,
     "selu": selu,
+    "sign": fixed("Sign"),
     "sigmoid": fixed("Sigmoid"),
     "tanh": fixed("Tanh"),
     "hardsigmoid": fixed("HardSigmoid", alpha=1 / 6, beta=0.5),

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
 from reticule.forms import Packed
 from reticule.methods.base import Context, Outcome, method
+from reticule.methods.prune.automatic import free_density, held_to_budget, reach_of
 from reticule.methods.prune.scores import Scope, Score, masks_at
 from reticule.methods.prune.threshold import density_of, prunable
 from reticule.methods.prune.twins import MaskedTwin
 from reticule.methods.select import SMALLEST, select
 from reticule.methods.tune.retrain import resolved, settled
-from reticule.tuning.problem import accuracy, constant_tensors, evenly
 from reticule.tuning.train import Training, train
 from reticule.tuning.twins import twins_of
 
 Share = Annotated[float, Field(gt=0, le=1)]
-
-BISECTIONS = 9
-BISECTION_IMAGES = 2000
 
 
 @method("gradual-pruning")
@@ -72,55 +69,29 @@ class GradualPruning:
     def apply(self, packed: Packed, context: Context) -> Outcome:
         names, skipped = select(packed, skip=self.skip, smallest=self.smallest, accept=prunable)
         notes: dict[str, Any] = {}
-        target = self.density
-        if target == "auto":
-            free = self._free_density(packed, names, context)
-            target = free ** self._reach(packed, names)
-            notes["free_density"] = free
+        if self.density != "auto":
+            pruned = self._ramp(packed, names, self.density, context, 0)
+        else:
+            free = free_density(
+                packed, names, context, self._masks, points=self.free, floor=self.floor
+            )
+            target = free ** reach_of(packed, names, conv=self.conv_reach, linear=self.linear_reach)
             context.progress.say(
                 f"  a cut to {100 * free:.3g} % costs at most {self.free:g} points; "
                 f"pruning to {100 * target:.3g} %"
             )
-        tried: list[dict[str, float]] = []
-        for attempt in range(self.attempts):
-            pruned = self._ramp(packed, names, target, context, attempt)
-            reached = context.data.accuracy(pruned)
-            tried.append({"density": target, "accuracy": reached})
-            if self.density != "auto" or not _too_much(reached, context):
-                break
-            target = target**0.7
+            pruned, tried = held_to_budget(
+                lambda density, attempt: self._ramp(packed, names, density, context, attempt),
+                target,
+                self.attempts,
+                context,
+            )
+            notes = {"free_density": free, "tried": tried}
         masks = {name: pruned.forms[name].dense() != 0 for name in names}
-        return Outcome(pruned, skipped, {**notes, "density": density_of(masks), "tried": tried})
+        return Outcome(pruned, skipped, {**notes, "density": density_of(masks)})
 
-    def _reach(self, packed: Packed, names: Sequence[str]) -> float:
-        """The exponent of the target density, weighted by the kinds of layers."""
-        reaches = {
-            weight: self.conv_reach if node.op == "Conv" else self.linear_reach
-            for node, weight in packed.graph.weights()
-        }
-        sizes = {name: packed.forms[name].size for name in names}
-        total = sum(reaches[name] * size for name, size in sizes.items())
-        return total / max(sum(sizes.values()), 1)
-
-    def _free_density(self, packed: Packed, names: Sequence[str], context: Context) -> float:
-        """The smallest density that a cut alone reaches for ``free`` points, by bisection."""
-
-        sample = evenly(context.data.train, BISECTION_IMAGES)
-
-        def accurate(candidate: Packed) -> float:
-            return accuracy(candidate.graph, constant_tensors(candidate.network()), sample)
-
-        least = accurate(packed) - self.free
-        low, high = math.log(max(self.floor, 1e-4)), 0.0
-        for _ in range(BISECTIONS):
-            middle = (low + high) / 2
-            masked = _masked(packed, names)
-            self._cut(masked, math.exp(middle))
-            if accurate(settled(packed, masked)) >= least:
-                high = middle
-            else:
-                low = middle
-        return math.exp(high)
+    def _masks(self, weights: Mapping[str, np.ndarray], density: float) -> dict[str, np.ndarray]:
+        return masks_at(weights, density, scope=self.scope, score=self.score, floor=self.floor)
 
     def _ramp(
         self, packed: Packed, names: Sequence[str], target: float, context: Context, attempt: int
@@ -151,8 +122,7 @@ class GradualPruning:
         return settled(packed, twins)
 
     def _cut(self, twins: Mapping[str, MaskedTwin], density: float) -> None:
-        values = {name: twin.values() for name, twin in twins.items()}
-        masks = masks_at(values, density, scope=self.scope, score=self.score, floor=self.floor)
+        masks = self._masks({name: twin.values() for name, twin in twins.items()}, density)
         for name, twin in twins.items():
             twin.mask = masks[name]
 
@@ -161,10 +131,3 @@ def _masked(packed: Packed, names: Sequence[str]) -> dict[str, MaskedTwin]:
     """Twins of the prunable tensors, each under a mask."""
     weights = {name: packed.forms[name].dense() for name in names}
     return {name: MaskedTwin(values, values != 0) for name, values in weights.items()}
-
-
-def _too_much(reached: float, context: Context) -> bool:
-    """Whether more was lost than the user allows, as far as that can be known."""
-    if context.max_drop is None or not context.unseen:
-        return False
-    return reached < context.original_accuracy - context.max_drop

@@ -1,4 +1,4 @@
-"""Training under a pruning mask: the twin of the sparse form."""
+"""Training under a pruning mask: the twins of the sparse form."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from torch import Tensor
 
 from reticule.forms import Dense, Form, Sparse
 from reticule.tuning.twins import TWINS, Twin, array, leaf, twin_of
+
+LOWER, UPPER = 0.9, 1.1  # of a threshold: below it is pruned, above it spliced back
 
 
 class MaskedTwin(Twin):
@@ -41,6 +43,65 @@ class MaskedTwin(Twin):
         return Sparse.keep(array(self._weights), self._mask)
 
 
+class SplicingTwin(Twin):
+    """Weights under a mask, all of which take part in training.
+
+    While it is ``open``, the gradient of ``w * T`` goes to all weights; afterwards only
+    to those that are not masked.  Weights that are zero in the beginning because an
+    earlier stage pruned them (``allowed`` is False) stay so.
+
+    >>> twin = SplicingTwin(np.array([0.5, -2.0, 0.95], "f4"), np.ones(3, bool))
+    >>> twin.operate(1.0)  # none has come back
+    0
+    >>> twin.mask().tolist()
+    [False, True, True]
+    """
+
+    def __init__(self, weights: np.ndarray, allowed: np.ndarray) -> None:
+        self._weights = leaf(weights)
+        self._allowed = torch.from_numpy(np.array(allowed, bool))
+        self._factor = torch.zeros_like(self._weights, requires_grad=False)
+        self._factor.copy_(self._allowed)
+        self.open = True
+
+    def tensor(self) -> Tensor:
+        if not self.open:
+            return self._weights * self._factor
+        masked = self._weights.detach() * self._factor
+        return self._weights + (masked - self._weights).detach()
+
+    def parameters(self) -> list[Tensor]:
+        return [self._weights]
+
+    def weights(self) -> np.ndarray:
+        """All weights as they are now, also masked ones, but not what must stay zero."""
+        return array(self._weights) * self._allowed.numpy()
+
+    def mask(self) -> np.ndarray:
+        return array(self._factor) != 0
+
+    @torch.no_grad()
+    def shrink(self, factor: float) -> None:
+        self._weights.mul_(factor)
+
+    @torch.no_grad()
+    def operate(self, threshold: float) -> int:
+        """Decide the mask anew; how many weights have come back."""
+        size = self._weights.abs()
+        back = (size > UPPER * threshold) & self._allowed & (self._factor == 0)
+        self._factor.masked_fill_(back, 1.0)
+        self._factor.masked_fill_(size <= LOWER * threshold, 0.0)
+        return int(back.sum())
+
+    @torch.no_grad()
+    def cut(self, mask: np.ndarray) -> None:
+        """Keep only what a mask keeps too."""
+        self._factor.mul_(torch.from_numpy(mask))
+
+    def form(self) -> Sparse:
+        return Sparse.keep(array(self._weights), self.mask())
+
+
 class ScatteredTwin(Twin):
     """Values of an inner form at fixed positions, zero elsewhere."""
 
@@ -62,8 +123,11 @@ class ScatteredTwin(Twin):
 
 
 def sparse_twin(form: Sparse) -> Twin:
-    """Masked weights where the values are free, scattered ones where they have a form."""
-    if isinstance(form.values, Dense):
+    """Masked weights where the values are free, scattered ones where they have a form.
+
+    Values in float16 are scattered too: they stay what they are.
+    """
+    if isinstance(form.values, Dense) and form.values.values.dtype == np.float32:
         return MaskedTwin(form.dense(), form.mask())
     return ScatteredTwin(form)
 

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from reticule.methods.base import Context
+
 LOWEST, HIGHEST = -6.0, 60.0
 
 
@@ -23,6 +25,36 @@ class Attempt:
     quality: float
     packed: Any
     predicted_drop: float | None
+
+
+def within_budget(
+    context: Context, attempt: Callable[[float], Attempt], start: float, *, judged: bool
+) -> tuple[Attempt, bool]:
+    """The trial that the user's budget asks for, and whether it keeps it as far as is known.
+
+    The best quality whose file fits; or the lowest whose predicted drop is allowed, if drops
+    are ``judged``; else ``start``.
+    """
+    if context.max_bytes is not None and context.file_size is not None:
+        size: Callable[[Any], int] = context.file_size
+        most = context.max_bytes
+        return largest_within(
+            attempt,
+            lambda trial: size(trial.packed) <= most,
+            start=start,
+            stride=2.0,
+            finest=0.125,
+        )
+    if context.max_drop is not None and judged:
+        drop = context.max_drop
+        return smallest_enough(
+            attempt,
+            lambda trial: (trial.predicted_drop or 0.0) <= drop,
+            start=start,
+            stride=2.0,
+            finest=0.25,
+        )
+    return attempt(start), True
 
 
 def largest_within(

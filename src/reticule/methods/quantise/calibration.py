@@ -85,9 +85,49 @@ def seen_by(node: Node, x: Tensor, shape: tuple[int, ...], thin: int = 1, offset
     return Seen(split.permute(1, 0, 3, 2).reshape(groups, images * positions, -1))
 
 
+def seen_on_average(node: Node, x: Tensor, shape: tuple[int, ...]) -> Seen:
+    """The mean over all output positions of what a Conv sees: (groups, images, columns)."""
+    settings: Any = node.settings
+    top, left, bottom, right = settings["pads"]
+    down, along = settings["strides"]
+    x = F.pad(x, (left, right, top, bottom))
+    rows, columns = (
+        1 + (x.shape[2 + i] - 1 - settings["dilations"][i] * (shape[2 + i] - 1)) // step
+        for i, step in enumerate((down, along))
+    )
+    taps = []
+    for ky in range(0, shape[2] * settings["dilations"][0], settings["dilations"][0]):
+        strip = x[:, :, ky : ky + (rows - 1) * down + 1 : down].mean(2)
+        for kx in range(0, shape[3] * settings["dilations"][1], settings["dilations"][1]):
+            taps.append(strip[:, :, kx : kx + (columns - 1) * along + 1 : along].mean(2))
+    means = torch.stack(taps, dim=2)  # images, channels, taps
+    return Seen(means.reshape(len(x), settings["group"], -1).transpose(0, 1))
+
+
+def outputs_of(node: Node, y: Tensor, groups: int, thin: int = 1, offset: int = 0) -> Seen:
+    """A layer's output at the positions of :func:`seen_by`: (groups, samples, rows of a group)."""
+    if node.op == "Conv" and thin > 1:
+        y = y[:, :, offset % thin :: thin, offset // thin % thin :: thin]
+    flat = channels_last(node, y)
+    return Seen(flat.reshape(len(flat), groups, -1).transpose(0, 1))
+
+
 def channels_last(node: Node, y: Tensor) -> Tensor:
     """A layer's output as (samples, channels)."""
     return y.movedim(1, -1).flatten(0, -2) if node.op == "Conv" else y.reshape(-1, y.shape[-1])
+
+
+@dataclass(frozen=True)
+class Fisher:
+    """What the answers depend on in a layer's outputs, by squared gradients.
+
+    ``rows`` importance of every output channel (float64).  ``common`` is the share of it that
+    the positions of an image have in common (0 to 1): the squares of gradients averaged over
+    positions.  Errors at these positions do not add up like independent ones.
+    """
+
+    rows: np.ndarray
+    common: float
 
 
 def importances(
@@ -97,11 +137,20 @@ def importances(
 
     ``images`` (n, C, H, W) are preprocessed; one class is drawn for each.
     """
+    found = fisher(graph, tensors, images, seed, progress)
+    return {name: layer.rows for name, layer in found.items()}
+
+
+def fisher(
+    graph: Graph, tensors: dict[str, Tensor], images: np.ndarray, seed: int, progress: Progress
+) -> dict[str, Fisher]:
+    """As :func:`importances`, with what positions have in common."""
     drawn = torch.Generator().manual_seed(seed)
     layers = {weight: node for node, weight in graph.weights()}
     watch = frozenset(node.outputs[0] for node in layers.values())
     watched = [n.outputs[0] for n in graph.nodes if n.outputs[0] in watch]
     sums: dict[str, Tensor] = {}
+    common = dict.fromkeys(layers, 0.0)
     with progress.bar("sensitivity", len(images)) as bar:
         for start in range(0, len(images), BATCH):
             x = as_input(images[start : start + BATCH]).requires_grad_()
@@ -117,10 +166,21 @@ def importances(
                 if gradient is not None:
                     part = channels_last(node, gradient).double().square().sum(0)
                     sums[weight] = sums[weight] + part if weight in sums else part
+                    common[weight] += _common(node, gradient)
             bar.advance(len(x))
     found = {}
     for weight in layers:
         rows = graph.tensors[weight][0]
         mean = sums[weight].numpy() / len(images) if weight in sums else np.zeros(rows)
-        found[weight] = mean + FLOOR * mean.mean()
+        total = float(mean.sum()) * len(images)
+        share = common[weight] / total if total > 0 else 0.0
+        found[weight] = Fisher(mean + FLOOR * mean.mean(), share)
     return found
+
+
+def _common(node: Node, gradient: Tensor) -> float:
+    """Sum of the squares that are left when each image has its mean at every position."""
+    if node.op != "Conv":
+        return float(gradient.double().square().sum())
+    flat = gradient.double().flatten(2)
+    return float(flat.shape[2] * flat.mean(2).square().sum())

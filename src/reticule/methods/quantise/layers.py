@@ -18,7 +18,7 @@ from reticule.codec.quantiser import (
     forward_dct,
     rate_distortion,
 )
-from reticule.codec.rates import REACH, Rates, indices_and_quantisers
+from reticule.codec.rates import REACH, Rates, RateSource, indices_and_quantisers, row_groups
 from reticule.forms import Form, Quantised, Spectral
 
 DAMPING = 0.03  # of the mean of H's diagonal, added to it
@@ -100,9 +100,13 @@ class Target:
             states=states,
             hessian=self.factor,
             rows_importance=self.importance,
-            coder=(lambda levels: CoderRates(levels, states)) if exact else None,
+            coder=(lambda levels: self.rates(levels, states)) if exact else None,
             passes=3 if exact else 2,
         )
+
+    def rates(self, levels: np.ndarray, states: int) -> RateSource:
+        """What the real coder would take for each index beside these levels."""
+        return CoderRates(levels, states)
 
     def fitted(self, levels: np.ndarray, step: float) -> float:
         """The step that suits the levels best, now that they are known."""
@@ -157,7 +161,7 @@ def _searched(
     for spectral in [True, False] if has_kernels(weights) else [False]:
         target = Target(weights, sensitivity, spectral)
         start = best[1].factor if best else START
-        cost, factor = _best_step(target.sample(), lam, states, start)
+        cost, factor = best_step(target.sample(), lam, states, start)
         if best is None or cost < best[0]:
             best = cost, Choice(spectral, factor), target
     assert best is not None
@@ -168,7 +172,7 @@ def has_kernels(weights: np.ndarray) -> bool:
     return weights.ndim == 4 and 1 < max(weights.shape[2:]) <= 32
 
 
-def _best_step(target: Target, lam: float, states: int, start: float) -> tuple[float, float]:
+def best_step(target: Target, lam: float, states: int, start: float) -> tuple[float, float]:
     """(cost, factor) of the best step near a start, by hill climbing."""
     costs: dict[int, float] = {}
 
@@ -202,22 +206,34 @@ def _safe_factor(hessian: np.ndarray, block: int) -> Factor:
 class CoderRates:
     """What each index would cost the real coder beside these levels, row group by row group.
 
-    It is 52 bytes for each weight, too much to hold for the largest layers.
+    It is 52 bytes for each weight, too much to hold for the largest layers.  With a ``mask``
+    (uint8, flat) rates are of the weights under it; those of the others mean nothing.
     """
 
-    def __init__(self, levels: np.ndarray, states: int) -> None:
+    def __init__(self, levels: np.ndarray, states: int, mask: np.ndarray = _NO_MASK) -> None:
         self._indices, _ = indices_and_quantisers(levels, states)
         self._layout = Layout.of(levels.shape)
-        self._states = states
+        self._states, self._mask = states, mask
         self._coder = _native.ContextEncoder(_PRESET)
 
     def part(self, first: int, last: int) -> Rates:
         """Rates of the weights ``first`` to ``last``: whole rows, after those asked for before."""
-        layout = self._layout
-        rows = (last - first) // layout.columns
-        where = (rows, layout.channels, layout.height, layout.width)
-        rates = np.empty((last - first, 2, 2 * REACH + 1), np.uint16)
+        layout, at = self._layout, slice(first, last)
+        where = (
+            (last - first) // layout.columns,
+            layout.channels,
+            layout.height,
+            layout.width,
+        )
+        rates = np.zeros((last - first, 2, 2 * REACH + 1), np.uint16)
         self._coder.rates(
-            self._indices[first:last], _NO_MASK, *where, self._states, True, rates.reshape(-1)
+            self._indices[at], self._mask[at], *where, self._states, True, rates.reshape(-1)
         )
         return Rates(rates)
+
+
+def coder_rates(levels: np.ndarray, states: int, mask: np.ndarray = _NO_MASK) -> np.ndarray:
+    """All of :class:`CoderRates` at once: (weights, 2, 13) uint16 in 1/256 bit."""
+    source, columns = CoderRates(levels, states, mask), Layout.of(levels.shape).columns
+    groups = row_groups(levels.shape)
+    return np.concatenate([source.part(a * columns, b * columns).tables for a, b in groups])

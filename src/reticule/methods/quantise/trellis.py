@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -11,19 +11,18 @@ from pydantic import Field
 
 from reticule.forms import Dense, Form, Packed
 from reticule.methods.base import Context, Outcome, method
-from reticule.methods.quantise.budget import Attempt, largest_within, smallest_enough
+from reticule.methods.layerwise.walk import with_biases
+from reticule.methods.quantise.budget import Attempt, within_budget
 from reticule.methods.quantise.calibration import importances, unseen_like
 from reticule.methods.quantise.judge import Judge
 from reticule.methods.quantise.layers import Choice
 from reticule.methods.quantise.plain import quantise_plainly
 from reticule.methods.quantise.walk import Settings, quantise_network
 from reticule.methods.select import select
-from reticule.tuning.moments import with_bias
 from reticule.tuning.problem import constant_tensors, evenly
 
 CALIBRATION = 2e10  # multiply-accumulates of one pass over the calibration images
 FEWEST, MOST = 256, 4096
-LEAST_COLUMNS = 64  # a layer as narrow as that gets no bias that it did not have
 DEFAULT_QUALITY = 12.0
 PLAIN_QUALITY = 24.0
 
@@ -97,7 +96,7 @@ class _Work:
         problem = context.problem
         if problem is None:
             return cls(settings, packed, names, context, None, {}, None)
-        packed = _with_biases(packed, names)
+        packed = with_biases(packed, names)
         rng = np.random.default_rng(context.seed)
         data = evenly(problem.train, settings.images or images_for(packed))
         images = unseen_like(data, problem.augmentation, rng, mixed=False)
@@ -116,27 +115,7 @@ class _Work:
         """The best trial, and whether it keeps the budget as far as this can tell."""
         default = DEFAULT_QUALITY if self.images is not None else PLAIN_QUALITY
         start = self.settings.quality or default
-        context = self.context
-        if context.max_bytes is not None and context.file_size is not None:
-            size: Callable[[Packed], int] = context.file_size
-            most = context.max_bytes
-            return largest_within(
-                self.attempt,
-                lambda trial: size(trial.packed) <= most,
-                start=start,
-                stride=2.0,
-                finest=0.125,
-            )
-        if context.max_drop is not None and self.judge:
-            drop = context.max_drop
-            return smallest_enough(
-                self.attempt,
-                lambda trial: (trial.predicted_drop or 0.0) <= drop,
-                start=start,
-                stride=2.0,
-                finest=0.25,
-            )
-        return self.attempt(start), True
+        return within_budget(self.context, self.attempt, start, judged=self.judge is not None)
 
     def attempt(self, quality: float) -> Attempt:
         """The network at this quality."""
@@ -166,15 +145,3 @@ def images_for(packed: Packed) -> int:
     """How many images calibration takes by default: fewer for a larger network."""
     macs = max(sum(packed.graph.macs().values()), 1)
     return int(np.clip(CALIBRATION / macs, FEWEST, MOST))
-
-
-def _with_biases(packed: Packed, names: Sequence[str]) -> Packed:
-    """A bias for every layer that is wide enough: it can take a shift of the mean."""
-    for node, weight in list(packed.graph.weights()):
-        columns = int(np.prod(packed.graph.tensors[weight][1:]))
-        own = len(node.inputs) > 2 and node.inputs[2] in packed.graph.tensors
-        free = len(node.inputs) < 3 or not node.inputs[2] or own
-        if weight in names and free and (own or columns >= LEAST_COLUMNS):
-            index = next(i for i, n in enumerate(packed.graph.nodes) if n.name == node.name)
-            packed = with_bias(packed, index)[0]
-    return packed

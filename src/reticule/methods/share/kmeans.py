@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from reticule.forms import Codebook, Dense, Form, Packed, Sparse
+from reticule.forms import Codebook, Dense, Form, Packed, Sparse, Spectral
 from reticule.methods.base import Context, Outcome, method
 from reticule.methods.prune.threshold import prunable
 from reticule.methods.select import SMALLEST, select
@@ -26,7 +26,8 @@ Bits = Annotated[int, Field(ge=1, le=12)]
 class WeightSharing:
     """Let the weights of a layer share 2^bits values, found by one-dimensional k-means.
 
-    Only surviving weights of a pruned layer are clustered.  ``conv_bits`` and
+    Only surviving weights of a pruned layer are clustered, or coefficients of transformed
+    kernels.  ``conv_bits`` and
     ``linear_bits`` set the number of clusters; small layers get fewer, so that the
     table takes no more than ``table_share`` of what the indices take.  Centroids are
     kept in float16.  Follow it with a ``retrain`` stage: assignments stay, centroids
@@ -47,7 +48,7 @@ class WeightSharing:
     settles: ClassVar[bool] = False
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
-        names, skipped = select(packed, skip=self.skip, smallest=self.smallest, accept=prunable)
+        names, skipped = select(packed, skip=self.skip, smallest=self.smallest, accept=_shareable)
         bits = {
             weight: self.conv_bits if node.op == "Conv" else self.linear_bits
             for node, weight in packed.graph.weights()
@@ -57,6 +58,8 @@ class WeightSharing:
         return Outcome(packed.with_forms(forms), skipped)
 
     def _share(self, form: Form, bits: int, rng: np.random.Generator) -> Form:
+        if isinstance(form, Spectral):
+            return replace(form, coefficients=self._share(form.coefficients, bits, rng))
         if isinstance(form, Sparse):
             return replace(form, values=self._share(form.values, bits, rng))
         weights = form.dense()
@@ -65,6 +68,11 @@ class WeightSharing:
         centroids = kmeans(weights, 2**bits, self.init, self.iterations, rng)
         table = Dense(centroids.astype(np.float16))
         return Codebook(nearest(weights, table.dense()), table)
+
+
+def _shareable(form: Form) -> str:
+    """Why weights cannot share values, or the empty string; coefficients can as well."""
+    return prunable(form.coefficients if isinstance(form, Spectral) else form)
 
 
 def kmeans(
@@ -127,15 +135,17 @@ class _Lookup(torch.autograd.Function):
 
 
 class CodebookTwin(Twin):
-    """Frozen assignment, trainable centroids."""
+    """Frozen assignment, trainable centroids; a centroid that is zero stays zero."""
 
     def __init__(self, form: Codebook) -> None:
         self._indices = torch.from_numpy(form.indices.astype(np.int64))
         self._form = form
         self._centroids = twin_of(form.centroids)
+        # What a zero stands for was removed on purpose.
+        self._free = torch.from_numpy((form.centroids.dense() != 0).astype(np.float32))
 
     def tensor(self) -> Tensor:
-        return _Lookup.apply(self._centroids.tensor(), self._indices)
+        return _Lookup.apply(self._centroids.tensor() * self._free, self._indices)
 
     def parameters(self) -> list[Tensor]:
         return self._centroids.parameters()

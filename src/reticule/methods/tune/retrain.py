@@ -78,15 +78,22 @@ class MatchMoments:
 
 
 def resolved(
-    settings: Training, share: float, context: Context, packed: Packed, density: float
+    settings: Training,
+    share: float,
+    context: Context,
+    packed: Packed,
+    density: float,
+    largest: float = LARGEST_RATE,
 ) -> Training:
-    """The settings with a number of epochs and a learning rate."""
-    epochs, rate = settings.epochs, settings.learning_rate
+    """The settings with a number of epochs and a learning rate, ``largest`` at most."""
+    epochs, rate, seconds = settings.epochs, settings.learning_rate, settings.seconds
     if epochs is None:
         epochs = share * context.data.affordable_epochs(packed.graph)
+        if seconds is None and context.data.minutes is not None:
+            seconds = 60 * share * context.data.minutes
     if rate is None:
-        rate = min(LARGEST_RATE, DEFAULT_RATE / max(density, 1e-6) ** 0.5)
-    return replace(settings, epochs=epochs, learning_rate=rate)
+        rate = min(largest, DEFAULT_RATE / max(density, 1e-6) ** 0.5)
+    return replace(settings, epochs=epochs, seconds=seconds, learning_rate=rate)
 
 
 def density_of(packed: Packed) -> float:

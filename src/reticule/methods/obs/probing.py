@@ -1,0 +1,99 @@
+"""Prices put right by trial: what a layer's errors really do to the network's answers.
+
+The quadratic form of :mod:`reticule.methods.quantise.calibration` takes errors of different
+channels and positions for independent.  Where all of a layer shrinks together they add up, and
+cost several times as much.  So each layer is pruned by itself, a little, and the answers of
+the network with this one change are compared with those of the original.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reticule.graph import Graph
+from reticule.methods.obs.pruning import rebuilt
+from reticule.methods.quantise.layers import Sensitivity
+from reticule.progress import Progress
+from reticule.tuning.executor import execute
+from reticule.tuning.problem import as_input
+from reticule.tuning.train import logits
+
+LOSS = 0.05  # nats that all trials together should cost, as far as prices tell
+MOST_REMOVED = 0.9  # share of a layer's weights that a trial removes at most
+CHECKED = 2e11  # multiply-accumulates of all trials
+NOTHING = 1e-6  # nats: too little to compare
+FEWEST = 64  # images
+LARGEST_FACTOR = 32.0
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One layer's weights after a trial, and what they should cost (nats)."""
+
+    weights: np.ndarray
+    predicted: float
+
+
+def probe_of(
+    weights: np.ndarray,
+    hessian: np.ndarray,
+    importance: np.ndarray,
+    prices: np.ndarray,
+    share: float,
+) -> Probe:
+    """The layer (rows, columns) without its cheapest weights, as many as :data:`LOSS` pays.
+
+    Of that the layer has its ``share``: errors do not grow as their prices for ever, and at
+    one price for all, larger layers lose more in all.
+    """
+    rising = np.sort(prices, axis=None)
+    count = int(np.searchsorted(np.cumsum(rising), LOSS * share))
+    count = min(count, int(MOST_REMOVED * rising.size))
+    mask = prices > rising[count - 1] if count else np.ones(prices.shape, bool)
+    made = rebuilt(weights, hessian, mask)
+    return Probe(made, Sensitivity(hessian, importance).loss(made - weights))
+
+
+@torch.no_grad()
+def factors(
+    graph: Graph,
+    tensors: Mapping[str, Tensor],
+    probes: Mapping[str, Probe],
+    images: np.ndarray,
+    progress: Progress,
+) -> dict[str, float]:
+    """How many times its predicted loss each probe costs; 1 where nothing was predicted."""
+    cost = max(sum(graph.macs().values()) * max(len(probes), 1), 1)
+    images = images[: max(FEWEST, int(CHECKED / cost))]
+    exact = _answers(graph, tensors, images)
+    found = {}
+    with progress.bar("probing", len(probes)) as bar:
+        for name, probe in probes.items():
+            new = torch.from_numpy(probe.weights.astype(np.float32)).reshape(tensors[name].shape)
+            answers = _answers(graph, {**tensors, name: new}, images)
+            pairs = zip(answers, exact, strict=True)
+            lost = sum(
+                float(F.kl_div(a, b, reduction="sum", log_target=True)) for a, b in pairs
+            ) / len(images)
+            found[name] = 1.0
+            if probe.predicted > NOTHING:
+                ratio = lost / probe.predicted
+                found[name] = float(np.clip(ratio, 1 / LARGEST_FACTOR, LARGEST_FACTOR))
+            bar.advance(1, name)
+    return found
+
+
+def _answers(graph: Graph, tensors: Mapping[str, Tensor], images: np.ndarray) -> list[Tensor]:
+    """Logarithms of probabilities (n, classes) of each output."""
+    parts: list[list[Tensor]] = []
+    for start in range(0, len(images), BATCH):
+        outputs = execute(graph, tensors, as_input(images[start : start + BATCH]))
+        parts.append([answer.log_softmax(1) for answer in logits(graph, outputs)])
+    return [torch.cat(same) for same in zip(*parts, strict=True)]
