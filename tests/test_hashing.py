@@ -23,6 +23,7 @@ from reticule.codec.bits import ByteReader, ByteWriter  # noqa: E402
 from reticule.codec.chunks import PRESETS  # noqa: E402
 from reticule.codec.forms import read_form  # noqa: E402
 from reticule.codec.limits import Budget, Limits  # noqa: E402
+from reticule.codec.second_order import forward_dct  # noqa: E402
 from reticule.engine import Model  # noqa: E402
 from reticule.engine.operands import BLOCK_BYTES, operand_of  # noqa: E402
 from reticule.errors import Fault, FormatError  # noqa: E402
@@ -39,7 +40,7 @@ from reticule.methods import (  # noqa: E402
     Retrain,
 )
 from reticule.methods.hash.budgets import band_budgets  # noqa: E402
-from reticule.methods.hash.hashing import transformed, values_of  # noqa: E402
+from reticule.methods.hash.hashing import values_of  # noqa: E402
 from reticule.methods.hash.twins import places  # noqa: E402
 from reticule.recipes.loader import recipe_text  # noqa: E402
 from reticule.tuning.train import Training  # noqa: E402
@@ -449,7 +450,7 @@ def test_uniform_bands_are_hashing_among_frequencies() -> None:
     form = method.apply(packed, Context(packed.network())).packed.forms["w"]
     assert form.coefficients.budgets == tuple(size // 8 for size in band_sizes((16, 9, 3, 3)))
     # The least squares fit in the orthonormal domain is the one of the kernels themselves.
-    spectra = transformed(packed.forms["w"].dense())
+    spectra = forward_dct(packed.forms["w"].dense())
     buckets, signs = places(form.coefficients)
     count = len(form.coefficients.values.dense())
     means = np.bincount(buckets.ravel(), (signs * spectra).ravel(), count)

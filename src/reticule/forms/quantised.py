@@ -69,6 +69,19 @@ class Quantised(Form):
         return self.size * max(width - bool(self.states), 0) + 32
 
 
+def short_step(step: float, *, up: bool = False) -> float:
+    """A positive step near this one that takes two bytes in a file: a bfloat16.
+
+    The nearest, or with ``up`` the next that is not smaller.
+
+    >>> short_step(0.3), short_step(0.302, up=True)
+    (0.30078125, 0.302734375)
+    """
+    bits = int(np.array(max(step, 1e-36), np.float32).view(np.uint32))
+    added = 0xFFFF if up else 0x8000
+    return float(np.array((bits + added) & 0xFFFF0000, np.uint32).view(np.float32))
+
+
 def trellis_rows(columns: int) -> int:
     """Rows of a matrix after which the path of a trellis starts anew.
 

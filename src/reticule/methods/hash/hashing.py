@@ -13,9 +13,10 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from reticule.codec.second_order import forward_dct
 from reticule.forms import Dense, Form, Hashed, Packed, Sparse, Spectral
 from reticule.forms.hashed import band_sizes
-from reticule.forms.spectral import LARGEST_KERNEL, dct_basis
+from reticule.forms.spectral import LARGEST_KERNEL
 from reticule.methods.base import Context, Outcome, method
 from reticule.methods.hash.budgets import band_budgets, layer_budgets
 from reticule.methods.hash.twins import places
@@ -118,7 +119,7 @@ class FrequencyHashing:
     def _spectral(self, kernels: np.ndarray, budget: int, rng: np.random.Generator) -> Spectral:
         sizes = band_sizes(kernels.shape)
         budgets = band_budgets(sizes, max(budget, len(sizes)), self.alpha, self.beta)
-        return Spectral(shared(transformed(kernels), budgets, self.init, rng))
+        return Spectral(shared(forward_dct(kernels).astype(np.float32), budgets, self.init, rng))
 
 
 def has_bands(form: Form) -> bool:
@@ -169,16 +170,6 @@ def _with_energy(values: np.ndarray, members: np.ndarray, energy: float) -> np.n
     """The values, scaled so that all weights together have this sum of squares."""
     now = float((members * values**2).sum())
     return values * (energy / now) ** 0.5 if now > 0 else values
-
-
-def transformed(kernels: np.ndarray) -> np.ndarray:
-    """Orthonormal DCT-II (float32) over the last two axes.
-
-    >>> transformed(np.ones((1, 1, 2, 2), "f4"))[..., 0, 0].tolist()
-    [[2.0]]
-    """
-    vertical, horizontal = (dct_basis(axis) for axis in kernels.shape[-2:])
-    return (vertical @ kernels.astype(np.float64) @ horizontal.T).astype(np.float32)
 
 
 def _notes(packed: Packed, forms: dict[str, Form]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from reticule.forms import Dense, Form, Hashed, Packed, Quantised, Sparse, Spectral
+from reticule.forms.quantised import short_step
 from reticule.methods.base import Context, Outcome, method
 from reticule.methods.hash.hashing import values_of
 from reticule.methods.select import select
@@ -66,19 +67,13 @@ def on_grid(values: np.ndarray, bits: int) -> Quantised:
     best: Quantised | None = None
     least = np.inf
     for tightened in _TIGHTENED:
-        step = short(tightened * reach / largest)
+        step = short_step(tightened * reach / largest, up=True)
         levels = np.clip(np.rint(exact / step), -largest, largest)
         error = float(np.square(exact - step * levels).sum())
         if best is None or error < least:
             best, least = Quantised(levels.astype(np.int32), step), error
     assert best is not None
     return best
-
-
-def short(step: float) -> float:
-    """The step rounded up to a bfloat16, which takes two bytes less in a file."""
-    pattern = np.array([step], np.float32).view(np.uint32)
-    return float(((pattern + np.uint32(0xFFFF)) & np.uint32(0xFFFF_0000)).view(np.float32)[0])
 
 
 def _unfit(form: Form) -> str:

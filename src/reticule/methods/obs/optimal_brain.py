@@ -12,18 +12,19 @@ from pydantic import Field
 
 from reticule.forms import Dense, Form, Packed, Sparse
 from reticule.methods.base import Context, Outcome, method
+from reticule.methods.layerwise.calibrated import Calibrated
 from reticule.methods.layerwise.layer import Layer
-from reticule.methods.layerwise.walk import walk, with_biases
+from reticule.methods.layerwise.walk import walk
 from reticule.methods.obs.probing import Probe, factors, probe_of
 from reticule.methods.obs.pruning import damped, masks_at, price_for, prices_of, rebuilt
 from reticule.methods.obs.survivors import quantise_survivors
 from reticule.methods.prune.threshold import density_of, prunable
 from reticule.methods.quantise.budget import Attempt, within_budget
-from reticule.methods.quantise.calibration import Fisher, fisher, unseen_like
+from reticule.methods.quantise.calibration import Fisher, fisher
 from reticule.methods.quantise.judge import Judge
 from reticule.methods.quantise.walk import quantised_bias
 from reticule.methods.select import SMALLEST, select
-from reticule.tuning.problem import constant_tensors, evenly
+from reticule.tuning.problem import constant_tensors
 
 DEFAULT_QUALITY = 12.0
 BITS = 5.0  # what a weight that is kept takes in a file, its position included
@@ -107,19 +108,19 @@ class _Work:
         cls, settings: OptimalBrain, packed: Packed, names: Sequence[str], context: Context
     ) -> _Work:
         problem = context.data
-        packed = with_biases(packed, names)
-        rng = np.random.default_rng(context.seed)
-        data = evenly(problem.train, settings.images)
-        images = unseen_like(data, problem.augmentation, rng, mixed=False)
-        mixed = unseen_like(data, problem.augmentation, rng, mixed=True)
-        network = packed.network()
-        tensors = constant_tensors(network)
+        views = Calibrated.of(
+            packed,
+            names,
+            context,
+            problem,
+            images=settings.images,
+            judged=settings.quality is None,
+        )
+        packed, images, mixed = views.packed, views.images, views.mixed
+        tensors = constant_tensors(packed.network())
         found = fisher(packed.graph, tensors, mixed, context.seed, context.progress)
         free = {name: _matrix(_free(packed.forms[name])) for name in names}
-        judge = None
-        if context.max_drop is not None and settings.quality is None:
-            judge = Judge.of(network, problem, context.unseen, rng)
-        work = cls(settings, packed, names, context, images, found, free, judge)
+        work = cls(settings, packed, names, context, images, found, free, views.judge)
         walk(packed, names, images, work.priced, context.progress, title="weighing")
         off = factors(packed.graph, tensors, work.probes, mixed, context.progress)
         for name, factor in off.items():

@@ -28,12 +28,19 @@ class Attempt:
 
 
 def within_budget(
-    context: Context, attempt: Callable[[float], Attempt], start: float, *, judged: bool
+    context: Context,
+    attempt: Callable[[float], Attempt],
+    start: float,
+    *,
+    judged: bool,
+    by_bytes: float = 0.125,
+    by_drop: float = 0.25,
 ) -> tuple[Attempt, bool]:
     """The trial that the user's budget asks for, and whether it keeps it as far as is known.
 
     The best quality whose file fits; or the lowest whose predicted drop is allowed, if drops
-    are ``judged``; else ``start``.
+    are ``judged``; else ``start``.  Qualities are told apart down to ``by_bytes`` and ``by_drop``
+    decibels.
     """
     if context.max_bytes is not None and context.file_size is not None:
         size: Callable[[Any], int] = context.file_size
@@ -43,7 +50,7 @@ def within_budget(
             lambda trial: size(trial.packed) <= most,
             start=start,
             stride=2.0,
-            finest=0.125,
+            finest=by_bytes,
         )
     if context.max_drop is not None and judged:
         drop = context.max_drop
@@ -52,7 +59,7 @@ def within_budget(
             lambda trial: (trial.predicted_drop or 0.0) <= drop,
             start=start,
             stride=2.0,
-            finest=0.25,
+            finest=by_drop,
         )
     return attempt(start), True
 

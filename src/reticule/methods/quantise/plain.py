@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from reticule.forms import Form, Packed
+from reticule.graph import Node
 from reticule.methods.quantise.layers import Choice, Sensitivity, quantise_layer
 from reticule.methods.quantise.walk import quantised_bias
+
+Coded = Callable[[Node, str, np.ndarray, Sensitivity, float], Form]
+"""A tensor (node, name, weights, sensitivity, lambda) in its new form."""
 
 
 def quantise_plainly(
@@ -24,6 +28,21 @@ def quantise_plainly(
     The relative error of each layer adds as much to that of the answers as any other's, so
     what counts is their sum; a layer with few weights gets a small one, as that costs little.
     """
+
+    def coded(
+        node: Node, name: str, weights: np.ndarray, sensitivity: Sensitivity, lam: float
+    ) -> Form:
+        made = quantise_layer(weights, sensitivity, lam, states, choices.get(name))
+        choices[name] = made.choice
+        return made.form
+
+    return by_weight_error(packed, names, quality, bias_bits, coded)
+
+
+def by_weight_error(
+    packed: Packed, names: Sequence[str], quality: float, bias_bits: int, coded: Coded
+) -> Packed:
+    """All named tensors ``coded``, with lambda by the quality, and their biases quantised."""
     forms: dict[str, Form] = {}
     sizes = [packed.forms[name].size for name in names]
     lam = 10 ** (-quality / 10) / float(np.mean(sizes))
@@ -31,10 +50,7 @@ def quantise_plainly(
         if name not in names:
             continue
         weights = packed.forms[name].dense().astype(np.float64)
-        sensitivity = by_size(weights)
-        made = quantise_layer(weights, sensitivity, lam, states, choices.get(name))
-        choices[name] = made.choice
-        forms[name] = made.form
+        forms[name] = coded(node, name, weights, by_size(weights), lam)
         bias = node.inputs[2] if len(node.inputs) > 2 else ""
         if bias in packed.forms:
             forms[bias] = quantised_bias(packed.forms[bias].dense().astype("f8"), bias_bits)

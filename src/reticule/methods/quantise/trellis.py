@@ -11,18 +11,16 @@ from pydantic import Field
 
 from reticule.forms import Dense, Form, Packed
 from reticule.methods.base import Context, Outcome, method
-from reticule.methods.layerwise.walk import with_biases
+from reticule.methods.layerwise.calibrated import Calibrated
 from reticule.methods.quantise.budget import Attempt, within_budget
-from reticule.methods.quantise.calibration import importances, unseen_like
+from reticule.methods.quantise.calibration import importances
 from reticule.methods.quantise.judge import Judge
 from reticule.methods.quantise.layers import Choice
 from reticule.methods.quantise.plain import quantise_plainly
 from reticule.methods.quantise.walk import Settings, quantise_network
 from reticule.methods.select import select
-from reticule.tuning.problem import constant_tensors, evenly
+from reticule.tuning.problem import constant_tensors
 
-CALIBRATION = 2e10  # multiply-accumulates of one pass over the calibration images
-FEWEST, MOST = 256, 4096
 DEFAULT_QUALITY = 12.0
 PLAIN_QUALITY = 24.0
 
@@ -96,20 +94,20 @@ class _Work:
         problem = context.problem
         if problem is None:
             return cls(settings, packed, names, context, None, {}, None)
-        packed = with_biases(packed, names)
-        rng = np.random.default_rng(context.seed)
-        data = evenly(problem.train, settings.images or images_for(packed))
-        images = unseen_like(data, problem.augmentation, rng, mixed=False)
-        mixed = unseen_like(data, problem.augmentation, rng, mixed=True)
-        network = packed.network()
+        views = Calibrated.of(
+            packed,
+            names,
+            context,
+            problem,
+            images=settings.images,
+            judged=settings.quality is None,
+        )
+        tensors = constant_tensors(views.packed.network())
         found = importances(
-            packed.graph, constant_tensors(network), mixed, context.seed, context.progress
+            views.packed.graph, tensors, views.mixed, context.seed, context.progress
         )
         chosen = {name: found[name] for name in names}
-        judge = None
-        if context.max_drop is not None and settings.quality is None:
-            judge = Judge.of(network, problem, context.unseen, rng)
-        return cls(settings, packed, names, context, images, chosen, judge)
+        return cls(settings, views.packed, names, context, views.images, chosen, views.judge)
 
     def search(self) -> tuple[Attempt, bool]:
         """The best trial, and whether it keeps the budget as far as this can tell."""
@@ -139,9 +137,3 @@ class _Work:
         shown = "" if drop is None else f", about {drop:.2f} points lost"
         self.context.progress.say(f"  quality {quality:g}{shown}")
         return Attempt(quality, made, drop)
-
-
-def images_for(packed: Packed) -> int:
-    """How many images calibration takes by default: fewer for a larger network."""
-    macs = max(sum(packed.graph.macs().values()), 1)
-    return int(np.clip(CALIBRATION / macs, FEWEST, MOST))

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from reticule.forms import Common, Form, Packed, Quantised, Sparse
+from reticule.forms.quantised import short_step
 from reticule.methods.base import Context, Outcome, method
 from reticule.methods.prune.automatic import held_to_budget
 from reticule.methods.select import SMALLEST, select
@@ -22,7 +23,6 @@ from reticule.methods.transform.domain import (
     density_of,
     transformable,
 )
-from reticule.methods.transform.truncation import short_step
 from reticule.methods.transform.twins import CommonTwin, ShrunkTwin
 from reticule.methods.tune.retrain import resolved
 from reticule.tuning.train import Training, train

@@ -16,24 +16,24 @@ from reticule.forms.lifting import MOST_LEVELS
 from reticule.forms.planes import blocks_of
 from reticule.graph import Node
 from reticule.methods.base import Context, Outcome, method
+from reticule.methods.layerwise.calibrated import Calibrated
 from reticule.methods.layerwise.layer import Layer
-from reticule.methods.layerwise.walk import walk, with_biases
+from reticule.methods.layerwise.walk import walk
 from reticule.methods.prune.threshold import prunable
-from reticule.methods.quantise.budget import Attempt
-from reticule.methods.quantise.calibration import importances, unseen_like
+from reticule.methods.quantise.budget import Attempt, within_budget
+from reticule.methods.quantise.calibration import importances
 from reticule.methods.quantise.judge import Judge
 from reticule.methods.quantise.layers import Sensitivity
-from reticule.methods.quantise.plain import by_size
-from reticule.methods.quantise.trellis import images_for
+from reticule.methods.quantise.plain import by_weight_error
 from reticule.methods.quantise.walk import quantised_bias
 from reticule.methods.select import select
 from reticule.methods.transform.bases import Domain, Transform, domains_of, expected_loss
-from reticule.methods.transform.search import within_budget
 from reticule.methods.transform.truncation import best_factor, truncate
-from reticule.tuning.problem import constant_tensors, evenly
+from reticule.tuning.problem import constant_tensors
 
 DEFAULT_QUALITY = 12.0
 PLAIN_QUALITY = 24.0
+BY_BYTES, BY_DROP = 0.25, 0.5  # finest steps of a search: planes are cut whole
 PRUNED = "pruned: a transform would fill its zeros"
 DEARER = "costs less without a transform"
 _IDENTITY = Domain("identity")
@@ -93,7 +93,14 @@ class TransformCoding:
             return Outcome(packed, skipped)
         work = _Work.of(self, packed, names, context)
         start = work.default if self.quality is None else self.quality
-        best, met = within_budget(work.attempt, start, context)
+        best, met = within_budget(
+            context,
+            work.attempt,
+            start,
+            judged=work.judge is not None,
+            by_bytes=BY_BYTES,
+            by_drop=BY_DROP,
+        )
         notes: dict[str, object] = {"quality": round(best.quality, 3), "trials": work.trials}
         if best.predicted_drop is not None:
             notes["predicted_drop"] = round(best.predicted_drop, 3)
@@ -129,20 +136,20 @@ class _Work:
         problem = context.problem
         if problem is None:
             return cls(settings, packed, names, context)
-        packed = with_biases(packed, names)
-        rng = np.random.default_rng(context.seed)
-        data = evenly(problem.train, settings.images or images_for(packed))
-        images = unseen_like(data, problem.augmentation, rng, mixed=False)
-        mixed = unseen_like(data, problem.augmentation, rng, mixed=True)
-        network = packed.network()
-        found = importances(
-            packed.graph, constant_tensors(network), mixed, context.seed, context.progress
+        views = Calibrated.of(
+            packed,
+            names,
+            context,
+            problem,
+            images=settings.images,
+            judged=settings.quality is None,
         )
-        judge = None
-        if context.max_drop is not None and settings.quality is None:
-            judge = Judge.of(network, problem, context.unseen, rng)
+        tensors = constant_tensors(views.packed.network())
+        found = importances(
+            views.packed.graph, tensors, views.mixed, context.seed, context.progress
+        )
         chosen = {name: found[name] for name in names}
-        return cls(settings, packed, names, context, images, chosen, judge)
+        return cls(settings, views.packed, names, context, views.images, chosen, views.judge)
 
     @property
     def default(self) -> float:
@@ -159,19 +166,9 @@ class _Work:
 
     def _plain(self, quality: float) -> Packed:
         """By the relative weight error of each tensor."""
-        forms: dict[str, Form] = {}
-        sizes = [self.packed.forms[name].size for name in self.names]
-        lam = 10 ** (-quality / 10) / max(float(np.mean(sizes)), 1.0)
-        bits = self.settings.bias_bits
-        for node, name in self.packed.graph.weights():
-            if name not in self.names:
-                continue
-            weights = self.packed.forms[name].dense().astype(np.float64)
-            forms[name] = self._coded(node, name, weights, by_size(weights), lam)
-            bias = node.inputs[2] if len(node.inputs) > 2 else ""
-            if bias in self.packed.forms:
-                forms[bias] = quantised_bias(self.packed.forms[bias].dense().astype("f8"), bits)
-        return self.packed.with_forms(forms)
+        return by_weight_error(
+            self.packed, self.names, quality, self.settings.bias_bits, self._coded
+        )
 
     def _walked(self, images: np.ndarray, quality: float) -> Packed:
         """By the loss of the answers, layer by layer; biases restore the means of channels."""

@@ -24,6 +24,7 @@ from reticule.codec.rates import REACH
 from reticule.forms import BitPlanes
 from reticule.forms.base import matrix_shape
 from reticule.forms.planes import LARGEST_MAGNITUDE, blocks_of
+from reticule.forms.quantised import short_step
 from reticule.methods.quantise.layers import coder_rates
 
 FINEST, POINTS = 0.25, 5  # truncation points: steps of 1/4, 1/2, 1, 2 and 4 times the best one
@@ -111,16 +112,6 @@ def expected_step(values: np.ndarray, matters: np.ndarray, lam: float, factor: f
 
 def _magnitudes(rows: np.ndarray, step: float) -> np.ndarray:
     return np.minimum(np.abs(rows) / step, LARGEST_MAGNITUDE).astype(np.int32)
-
-
-def short_step(step: float) -> float:
-    """The nearest positive step that takes two bytes in a file: a bfloat16.
-
-    >>> short_step(0.3)
-    0.30078125
-    """
-    bits = int(np.array(max(step, 1e-36), np.float32).view(np.uint32))
-    return float(np.array((bits + 0x8000) & 0xFFFF0000, np.uint32).view(np.float32))
 
 
 def _decided(

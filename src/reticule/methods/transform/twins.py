@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reticule.forms import Common, Form, Quantised, Sparse
+from reticule.methods.prune.twins import LOWER, UPPER
 from reticule.tuning.twins import TWINS, FixedTwin, Twin, array, leaf, twin_of
-
-LOWER, UPPER = 0.9, 1.1  # distance between pruning and splicing
 
 
 class MaskTwin(Twin):
