@@ -58,7 +58,8 @@ void im2col(const Input<4> &x, const Output<3> &out, Pair kernel, Pair strides, 
         float *row = to + plane * taps * positions;
         for (Index tap = 0; tap < taps; ++tap) {
             const Range hit = across.positions_of(tap % kernel[1]);
-            const Index offset = hit.first < hit.last ? across.source(hit.first, tap % kernel[1]) : 0;
+            const Index offset =
+                hit.first < hit.last ? across.source(hit.first, tap % kernel[1]) : 0;
             Index line = first / width, column = first % width;
             for (Index done = 0; done < positions; ++line, column = 0) {
                 const Index count = std::min(width - column, positions - done);

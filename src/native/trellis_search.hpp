@@ -18,7 +18,8 @@ constexpr size_t kRateSize = 2 * kRateWidth;     // for quantiser 0, then 1
 /// A matrix of weights and what an error costs.  Of each row with errors e (in weight units)
 /// the distortion is
 ///
-///     importance * sum over columns i of pivots[i] * (e[i] + sum over j < i of spread[j][i] e[j])^2
+///     importance * sum over columns i of
+///         pivots[i] * (e[i] + sum over j < i of spread[j][i] e[j])^2
 ///
 /// which is e^T H e for H = U diag(pivots) U^T with U = spread + identity: what
 /// Frantar et al. (GPTQ, 2022) minimise column by column.  An empty span stands for ones

@@ -83,14 +83,8 @@ def compress(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     given = network if isinstance(network, Packed) else Packed.of(network)
     network = given.network().check()
-    if max_drop is not None and not 0 <= max_drop <= 100:
-        raise RecipeError(f"max_drop is {max_drop}; it must be between 0 and 100 points")
-    if max_bytes is not None and max_bytes < 1:
-        raise RecipeError(f"max_bytes is {max_bytes}; a file has at least one byte")
-    if minutes is not None and not 0 < minutes < float("inf"):
-        raise RecipeError(f"minutes is {minutes}; training needs some time, 1 for a first try")
-    if max_bytes is not None and max_drop is not None:
-        raise RecipeError("give max_drop or max_bytes, not both: one would contradict the other")
+    budget = _Budget(max_drop, max_bytes, minutes)
+    budget.check()
     if preset not in PRESETS:
         raise RecipeError(f"there is no preset '{preset}'; use one of {', '.join(PRESETS)}")
     if recipe.needs_data and train is None:
@@ -104,7 +98,6 @@ def compress(
     )
     if provenance:
         about = replace(about, recipe=recipe.to_json(), seed=seed)
-    budget = _Budget(max_drop, max_bytes, minutes)
     run = _Run(recipe, network, given, sets, budget, preset, about, provenance, seed, progress)
     steps = None
     if journal is not None:
@@ -163,6 +156,20 @@ class _Budget:
     max_drop: float | None
     max_bytes: int | None
     minutes: float | None
+
+    def check(self) -> None:
+        """Raise RecipeError for what nobody can keep."""
+        drop, most, minutes = self.max_drop, self.max_bytes, self.minutes
+        if drop is not None and not 0 <= drop <= 100:
+            raise RecipeError(f"max_drop is {drop}; it must be between 0 and 100 points")
+        if most is not None and most < 1:
+            raise RecipeError(f"max_bytes is {most}; a file has at least one byte")
+        if minutes is not None and not 0 < minutes < float("inf"):
+            raise RecipeError(f"minutes is {minutes}; training needs some time, 1 for a first try")
+        if most is not None and drop is not None:
+            raise RecipeError(
+                "give max_drop or max_bytes, not both: one would contradict the other"
+            )
 
 
 @dataclass(frozen=True)
