@@ -51,6 +51,7 @@ def compress(
     max_bytes: int | None = None,
     minutes: float | None = None,
     seed: int = 0,
+    device: str = "auto",
     preprocessing: Preprocessing | None = None,
     labels: Sequence[str] = (),
     preset: str = DEFAULT_PRESET,
@@ -68,6 +69,8 @@ def compress(
     ``max_bytes`` the size that the file may have; give one of them.
     ``minutes`` is about what all training may take; without it the same seed gives the same
     file on every machine of a kind.
+    ``device`` is where training runs: "cpu", "cuda", or "auto", a GPU where PyTorch sees one.
+    On a GPU sums come in no fixed order, so that files of the same seed differ slightly.
     ``output`` is a file to save the result to, before the journal is removed.
     ``network`` may be packed already: the recipe ``recode`` keeps its forms, others start
     from its weights.  ``labels`` are names of classes, for data that has none.
@@ -98,7 +101,9 @@ def compress(
     )
     if provenance:
         about = replace(about, recipe=recipe.to_json(), seed=seed)
-    run = _Run(recipe, network, given, sets, budget, preset, about, provenance, seed, progress)
+    run = _Run(
+        recipe, network, given, sets, budget, preset, about, provenance, seed, device, progress
+    )
     steps = None
     if journal is not None:
         steps = Journal(Path(journal), run.fingerprint(), resume=resume)
@@ -185,6 +190,7 @@ class _Run:
     about: About
     provenance: bool
     seed: int
+    device: str
     progress: Progress
 
     def fingerprint(self) -> str:
@@ -206,14 +212,15 @@ class _Run:
         import torch
 
         from reticule.methods import Context
+        from reticule.tuning.device import device_of
         from reticule.tuning.problem import Problem
 
-        problem = None
+        problem, device = None, device_of(self.device)
         if self.sets.held_out is not None:
             # Without images to train on, those to decide on serve methods that need no labels.
             train = self.sets.held_out if self.sets.train is None else self.sets.train
             problem = Problem.of(
-                self.network, train, self.sets.held_out, self.seed, self.budget.minutes
+                self.network, train, self.sets.held_out, self.seed, self.budget.minutes, device
             )
         context = Context(
             self.network,

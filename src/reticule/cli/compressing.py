@@ -75,6 +75,9 @@ def compress(
     seed: Annotated[
         int, typer.Option(min=0, help="The same command and seed give the same file.")
     ] = 0,
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|cuda", help="Where training runs.")
+    ] = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run of this command.")
     ] = False,
@@ -108,6 +111,7 @@ def compress(
         max_bytes=max_bytes,
         minutes=minutes,
         seed=seed,
+        device=device,
         preprocessing=prepare,
         labels=opened.about.labels,
         preset=preset,

@@ -17,6 +17,7 @@ from reticule.errors import DataError
 from reticule.forms import Packed
 from reticule.graph import Graph, Network
 from reticule.tuning.augment import Augmentation, detect
+from reticule.tuning.device import CPU
 from reticule.tuning.executor import execute
 
 EVALUATION_BATCH = 256
@@ -34,7 +35,8 @@ TRAINING = 4.0  # forward passes that training on an image takes as long as, tea
 class Problem:
     """The original network as teacher, images to train on, images to decide on.
 
-    ``minutes`` is what all training of a recipe may take (None: what seems worth it).
+    ``minutes`` is what all training of a recipe may take (None: what seems worth it),
+    ``device`` where it runs.
     """
 
     original: Network
@@ -42,6 +44,7 @@ class Problem:
     held_out: Data
     augmentation: Augmentation
     minutes: float | None = None
+    device: torch.device = CPU
 
     @classmethod
     def of(
@@ -51,6 +54,7 @@ class Problem:
         held_out: Data,
         seed: int = 0,
         minutes: float | None = None,
+        device: torch.device = CPU,
     ) -> Problem:
         """A problem with the augmentation that the original network tolerates."""
         if len(original.graph.inputs) != 1:
@@ -58,7 +62,7 @@ class Problem:
                 f"the network has {len(original.graph.inputs)} inputs; "
                 "retraining on labelled images needs exactly one"
             )
-        tensors = constant_tensors(original)
+        tensors = constant_tensors(original, device)
         room = DETECTION_PIXELS // max(1, math.prod(held_out.shape))
         sample = evenly(held_out, max(1, min(DETECTION_IMAGES, room)))
         images, labels = sample.images(np.arange(len(sample))), sample.labels
@@ -68,7 +72,7 @@ class Problem:
             guesses = predictions(original.graph, tensors, (pixels,))
             return 100.0 * float(np.mean(guesses == labels))
 
-        return cls(original, train, held_out, detect(accuracy, images, seed), minutes)
+        return cls(original, train, held_out, detect(accuracy, images, seed), minutes, device)
 
     def affordable_epochs(self, graph: Graph) -> float:
         """Epochs that training may take in all, from the network's size alone.
@@ -85,7 +89,7 @@ class Problem:
     @cached_property
     def _seconds_per_image(self) -> float:
         """What training on one image takes on this machine, from some forward passes."""
-        graph, tensors = self.original.graph, constant_tensors(self.original)
+        graph, tensors = self.original.graph, constant_tensors(self.original, self.device)
         sample = evenly(self.train, TIMED_IMAGES)
         pixels = sample.batch(np.arange(len(sample)))
         taken = []
@@ -97,7 +101,8 @@ class Problem:
 
     def accuracy(self, packed: Packed) -> float:
         """Percent correct (top-1) on the held-out images."""
-        return accuracy(packed.graph, constant_tensors(packed.network()), self.held_out)
+        tensors = constant_tensors(packed.network(), self.device)
+        return accuracy(packed.graph, tensors, self.held_out)
 
 
 def evenly(data: Data, most: int) -> Data:
@@ -107,19 +112,17 @@ def evenly(data: Data, most: int) -> Data:
     return data.subset(np.linspace(0, len(data) - 1, most).round().astype(np.int64))
 
 
-def constant_tensors(network: Network) -> dict[str, Tensor]:
+def constant_tensors(network: Network, device: torch.device = CPU) -> dict[str, Tensor]:
     """The network's weights as tensors that are not trained."""
     out = {}
     for name, values in network.tensors.items():
-        tensor = torch.from_numpy(np.array(values, np.float32))
-        four = tensor.ndim == 4
-        out[name] = tensor.contiguous(memory_format=torch.channels_last) if four else tensor
+        out[name] = as_input(np.array(values, np.float32), device)
     return out
 
 
-def as_input(images: np.ndarray) -> Tensor:
-    """A batch in the memory layout in which convolutions are fastest on a CPU."""
-    tensor = torch.from_numpy(images)
+def as_input(values: np.ndarray, device: torch.device = CPU) -> Tensor:
+    """An array in the memory layout in which convolutions are fastest."""
+    tensor = torch.from_numpy(values).to(device)
     if tensor.ndim == 4:
         tensor = tensor.contiguous(memory_format=torch.channels_last)
     return tensor
@@ -131,10 +134,11 @@ def predictions(
 ) -> np.ndarray:
     """Predicted classes: the largest entry of the first output."""
     guesses = []
+    device = next((tensor.device for tensor in tensors.values()), CPU)
     for images in batches:
         for start in range(0, len(images), EVALUATION_BATCH):
-            x = as_input(images[start : start + EVALUATION_BATCH])
-            guesses.append(execute(graph, tensors, x)[0].flatten(1).argmax(1).numpy())
+            x = as_input(images[start : start + EVALUATION_BATCH], device)
+            guesses.append(execute(graph, tensors, x)[0].flatten(1).argmax(1).cpu().numpy())
     return np.concatenate(guesses) if guesses else np.zeros(0, np.int64)
 
 

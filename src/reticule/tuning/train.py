@@ -25,6 +25,7 @@ from torch import Tensor
 from reticule.errors import ReticuleError
 from reticule.graph import Graph
 from reticule.progress import Progress
+from reticule.tuning.device import CPU, on_device
 from reticule.tuning.executor import execute
 from reticule.tuning.problem import Problem, as_input, constant_tensors
 from reticule.tuning.twins import Twin
@@ -80,20 +81,22 @@ def train(
     after_step: Callable[[], None] | None = None,
     penalty: Callable[[], Tensor] | None = None,
     extra: Sequence[Group] = (),
+    holders: Sequence[object] = (),
 ) -> None:
-    """Train the twins in place.
+    """Train the twins in place, on the device of the problem.
 
     ``before_step(step, steps)`` may change masks, ``after_step()`` clip weights.
-    ``penalty()`` is added to the loss of each batch (a mean over its images), and ``extra``
-    are parameters of it, say, with learning rates of their own.
+    ``penalty()`` is added to the loss of each batch (a mean over its images), ``extra``
+    are parameters of it, say, with learning rates of their own, and ``holders`` the objects
+    whose tensors it computes with.
     """
     steps = steps_of(problem, settings)
     optimiser = optimiser_for(twins, extra)
-    teacher = constant_tensors(problem.original)
+    teacher = constant_tensors(problem.original, problem.device)
     batches = _batches(problem, settings.batch, seed)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     start, step = time.monotonic(), 0
-    with progress.bar(title, steps) as bar:
+    with on_device(problem.device, twins, holders), progress.bar(title, steps) as bar:
         while step < steps:
             if step == TIMED_STEPS and settings.seconds is not None:
                 steps = min(steps, _possible_steps(start, settings.seconds))
@@ -178,9 +181,9 @@ def _loss(
     labels: np.ndarray,
     settings: Training,
 ) -> Tensor:
-    x, y = as_input(images), torch.from_numpy(labels)
+    x, y = as_input(images, problem.device), torch.from_numpy(labels).to(problem.device)
     tensors = {name: twin.tensor() for name, twin in twins.items()}
-    with _arithmetic(settings.bfloat16):
+    with _arithmetic(settings.bfloat16, problem.device):
         outputs = logits(graph, execute(graph, tensors, x))
         if not settings.distil:
             return F.cross_entropy(outputs[0], y)
@@ -205,7 +208,7 @@ def logits(graph: Graph, outputs: tuple[Tensor, ...]) -> list[Tensor]:
     return out
 
 
-def _arithmetic(choice: str) -> AbstractContextManager:
+def _arithmetic(choice: str, device: torch.device) -> AbstractContextManager:
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)
-    fast = choice == "on" or (choice == "auto" and supported())
-    return torch.autocast("cpu", torch.bfloat16) if fast else nullcontext()
+    fast = choice == "on" or (choice == "auto" and device == CPU and supported())
+    return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()

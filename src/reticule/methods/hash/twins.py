@@ -44,7 +44,7 @@ class HashedTwin(Twin):
         self._form = form
         buckets, signs = places(form)
         entries = buckets + (signs < 0) * form.values.shape[0]
-        self._entries = torch.from_numpy(entries)
+        self._entries = torch.from_numpy(np.asarray(entries))
         self._values = twin_of(form.values)
 
     def tensor(self) -> Tensor:

@@ -169,7 +169,8 @@ class BinaryTwin(LatentTwin):
             up = self.latent >= 0
             if self._generator is not None:
                 chance = ((self.latent + 1) / 2).clamp(0, 1)
-                up = torch.rand(self.latent.shape, generator=self._generator) < chance
+                drawn = torch.rand(self.latent.shape, generator=self._generator)
+                up = drawn.to(chance.device) < chance
             signs = torch.where(up, 1.0, -1.0)
         return self.masked(straight_through(self.latent, signs)) * self.scales
 

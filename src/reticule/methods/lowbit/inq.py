@@ -102,7 +102,7 @@ class PowersTwin(LatentTwin):
     def fix(self, part: float) -> None:
         """Round the largest weights until this part of all that are kept is fixed."""
         weights = array(self.tensor())
-        fixed = self._fixed.contiguous().numpy().reshape(-1).copy()
+        fixed = self._fixed.cpu().contiguous().numpy().reshape(-1).copy()
         free = ~fixed if self._kept is None else ~fixed & self._kept.reshape(-1)
         total = fixed.sum() + free.sum()
         wanted = round(part * total) - int(fixed.sum())

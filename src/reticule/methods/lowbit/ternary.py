@@ -98,7 +98,8 @@ class TernaryTwin(LatentTwin):
         """Find the best thresholds for the latent weights as they are."""
         weights = self.latent_values()
         thresholds, _ = best_ternary(self._matrix(weights))
-        self._threshold = torch.from_numpy(over_rows(thresholds, weights.ndim))
+        threshold = torch.from_numpy(over_rows(thresholds, weights.ndim))
+        self._threshold = threshold.to(self.latent.device)
 
     def _matrix(self, weights: np.ndarray) -> np.ndarray:
         return rows_of(weights) if self._by_channel else weights.reshape(1, -1)

@@ -61,7 +61,7 @@ class LatentTwin(Twin):
 
     def latent_values(self) -> np.ndarray:
         """The latent weights as they are now, in the weights' own unit, zero where masked."""
-        values = array(self.latent) * self._unit.numpy()
+        values = array(self.latent) * array(self._unit)
         return values if self._kept is None else values * self._kept
 
 

@@ -75,7 +75,7 @@ class SplicingTwin(Twin):
 
     def weights(self) -> np.ndarray:
         """All weights as they are now, also masked ones, but not what must stay zero."""
-        return array(self._weights) * self._allowed.numpy()
+        return array(self._weights) * self._allowed.cpu().numpy()
 
     def mask(self) -> np.ndarray:
         return array(self._factor) != 0
@@ -96,7 +96,7 @@ class SplicingTwin(Twin):
     @torch.no_grad()
     def cut(self, mask: np.ndarray) -> None:
         """Keep only what a mask keeps too."""
-        self._factor.mul_(torch.from_numpy(mask))
+        self._factor.mul_(torch.from_numpy(mask).to(self._factor.device))
 
     def form(self) -> Sparse:
         return Sparse.keep(array(self._weights), self.mask())
@@ -111,7 +111,8 @@ class ScatteredTwin(Twin):
         self._positions = torch.from_numpy(form.positions())
 
     def tensor(self) -> Tensor:
-        flat = torch.zeros(self._form.size).index_copy(0, self._positions, self._inner.tensor())
+        values = self._inner.tensor()
+        flat = values.new_zeros(self._form.size).index_copy(0, self._positions, values)
         return flat.reshape(self._form.shape)
 
     def parameters(self) -> list[Tensor]:

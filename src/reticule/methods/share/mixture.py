@@ -143,7 +143,7 @@ class _Complexity(torch.autograd.Function):
             total = at_points.sum(dtype=torch.float64)
         else:
             low, high = (float(end) for end in values.aminmax())
-            points = torch.linspace(low, high, TABLE)
+            points = torch.linspace(low, high, TABLE, device=values.device)
             step = max((high - low) / (TABLE - 1), 1e-30)
             place = ((values - low) / step).clamp_(0, TABLE - 1)
             left = place.long().clamp_(max=TABLE - 2)
@@ -264,10 +264,10 @@ class Mixture:
 
     def _hyper_complexity(self) -> Tensor:
         prior, components = self._prior, len(self._logits)
-        pseudo = torch.full((components + 1,), 1.0 / components)
+        pseudo = self._log_precisions.new_full((components + 1,), 1.0 / components)
         pseudo[0] = 1.0
         halves = 0.5 * prior.strength * self._count * pseudo
-        variances = torch.full((components + 1,), prior.spread**2)
+        variances = self._log_precisions.new_full((components + 1,), prior.spread**2)
         variances[0] = prior.zero_spread**2
         gammas = self._log_precisions
         out = (halves * (variances * gammas.exp() - gammas)).sum()

@@ -167,6 +167,7 @@ class SoftWeightSharing:
             after_step=clamp,
             penalty=penalty,
             extra=[g for p in priors for g in p.mixture.groups(means, precisions, shares)],
+            holders=priors,
         )
 
 
