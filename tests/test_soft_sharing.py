@@ -314,8 +314,11 @@ def test_more_pressure_leaves_fewer_weights_and_none_leaves_most() -> None:
     problem = small_problem()
     start = fitted(problem)
     densities = [
-        run(SoftWeightSharing(tau=tau, smallest=8, training=TOY), start, problem).notes["density"]
-        for tau in (0.0, 0.02, 0.5)
+        run(method, start, problem).notes["density"]
+        for method in (
+            SoftWeightSharing(tau=tau, dead_units=False, smallest=8, training=TOY)
+            for tau in (0.0, 0.02, 0.5)
+        )
     ]
     assert densities[0] > densities[1] > densities[2]
 

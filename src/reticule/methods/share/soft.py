@@ -13,6 +13,7 @@ from torch import Tensor
 
 from reticule.forms import Codebook, Dense, Form, Packed, Sparse
 from reticule.methods.base import Context, Outcome, method
+from reticule.methods.prune.dead import without_dead_units
 from reticule.methods.prune.threshold import prunable
 from reticule.methods.select import SMALLEST, select
 from reticule.methods.share.mixture import Components, HyperPrior, Mixture
@@ -52,11 +53,16 @@ class SoftWeightSharing:
     of one for all layers (``network``).  There is one mixture for all layers
     (``scope: network``) or one each (``layer``).
 
-    In the end, components with a divergence below ``merge`` become one, and each weight
-    becomes the mean of the component that is most responsible for it, in float16.
+    Before the last ``settling`` share of the steps, components with a divergence below
+    ``merge`` become one and the weights for which that at 0 is most responsible are pruned,
+    with ``dead_units`` also what is left of units without input or output
+    (:func:`~reticule.methods.prune.dead.without_dead_units`).  The others go on under the
+    same prior, so that the network answers for what it lost before they are shared.  In
+    the end each weight becomes the mean of the component that is most responsible for it,
+    in float16.
 
     Source: Ullrich, Meeds, Welling, "Soft Weight-Sharing for Neural Network
-    Compression", ICLR 2017, sections 3 and 4.  Units for each layer are ours.
+    Compression", ICLR 2017, sections 3 and 4.  Units for each layer and settling are ours.
     """
 
     components: Annotated[int, Field(ge=1, le=255)] = 16
@@ -73,6 +79,8 @@ class SoftWeightSharing:
     merge: NotNegative = 0.3
     unit: Literal["layer", "network"] = "layer"
     scope: Literal["network", "layer"] = "network"
+    settling: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    dead_units: bool = True
     share: Positive = 0.6
     skip: Sequence[str] = ()
     smallest: int = SMALLEST
@@ -85,31 +93,49 @@ class SoftWeightSharing:
         names, skipped = select(packed, skip=self.skip, smallest=self.smallest, accept=prunable)
         if not names:
             return Outcome(packed, skipped)
-        twins = twins_of(packed.forms)
         units = self._units(packed, names)
-        free = {name: _free(packed.forms[name]) for name in names}
         groups = [names] if self.scope == "network" else [[name] for name in names]
-        priors = [_Prior(group, units, free, twins, self._mixture) for group in groups]
-        self._train(packed, context, twins, priors)
-        trained = settled(packed, twins)
-        forms: dict[str, Form] = {}
-        kept: list[Components] = []
-        for prior in priors:
-            merged = prior.mixture.components().merged(self.merge)
-            kept.append(merged)
-            for name in prior.names:
-                forms[name] = shared(trained.forms[name], merged, units[name])
-        result = trained.with_forms(forms)
-        notes: dict[str, Any] = {
+        priors = [_Prior(group, units, packed, self._mixture) for group in groups]
+        rate = self.training.learning_rate or RATE
+        training = replace(self.training, learning_rate=rate)
+        settings = resolved(training, self.share, context, packed, density_of(packed))
+        first, last = (_part(settings, share) for share in (1 - self.settling, self.settling))
+        trained = self._train(packed, context, priors, first, self.warm_up)
+        trained, dead = self._pruned(trained, priors)
+        if self.settling:
+            trained = self._train(trained, context, priors, last, warm_up=0.0)
+        result, notes = self._shared(trained, priors)
+        notes |= {
+            "dead_units": dead,
             "density": density_of(result),
-            "components": [len(components) for components in kept],
-            "zero_shares": [float(c.shares[c.means == 0].sum()) for c in kept],
-            "means": [components.means.round(4).tolist() for components in kept],
-            "spreads": [(c.precisions**-0.5).round(4).tolist() for c in kept],
             "accuracy_before_sharing": context.data.accuracy(trained),
             "accuracy": context.data.accuracy(result),
         }
         return Outcome(result, skipped, notes)
+
+    def _pruned(self, packed: Packed, priors: Sequence[_Prior]) -> tuple[Packed, int]:
+        """Without the weights of the components at 0, and how many units died of it."""
+        forms: dict[str, Form] = {}
+        for prior in priors:
+            components = prior.mixture.components().merged(self.merge)
+            for name in prior.names:
+                forms[name] = pruned(packed.forms[name], components, prior.units[name])
+        cut = packed.with_forms(forms)
+        return without_dead_units(cut, forms) if self.dead_units else (cut, 0)
+
+    def _shared(self, packed: Packed, priors: Sequence[_Prior]) -> tuple[Packed, dict[str, Any]]:
+        """With the means in the place of the weights, and notes on the mixtures."""
+        forms: dict[str, Form] = {}
+        kept = [prior.mixture.components().merged(self.merge) for prior in priors]
+        for prior, components in zip(priors, kept, strict=True):
+            for name in prior.names:
+                forms[name] = shared(packed.forms[name], components, prior.units[name])
+        return packed.with_forms(forms), {
+            "components": [len(components) for components in kept],
+            "zero_shares": [float(c.shares[c.means == 0].sum()) for c in kept],
+            "means": [components.means.round(4).tolist() for components in kept],
+            "spreads": [(c.precisions**-0.5).round(4).tolist() for c in kept],
+        }
 
     def _units(self, packed: Packed, names: Sequence[str]) -> dict[str, float]:
         """What a weight of size 1 is, in each tensor."""
@@ -131,17 +157,19 @@ class SoftWeightSharing:
         self,
         packed: Packed,
         context: Context,
-        twins: Mapping[str, Twin],
         priors: Sequence[_Prior],
-    ) -> None:
-        rate = self.training.learning_rate or RATE
-        training = replace(self.training, learning_rate=rate)
-        settings = resolved(training, self.share, context, packed, density_of(packed))
+        settings: Training,
+        warm_up: float,
+    ) -> Packed:
+        """The network after a stretch of training; its priors go along."""
+        twins = twins_of(packed.forms)
+        for prior in priors:
+            prior.follow(twins)
         weight = 0.0
 
         def warm(step: int, steps: int) -> None:
             nonlocal weight
-            rise = min(1.0, (step + 1) / max(1.0, self.warm_up * steps))
+            rise = min(1.0, (step + 1) / max(1.0, warm_up * steps))
             weight = rise * self.tau / max(len(context.data.train), 1)
 
         def penalty() -> Tensor:
@@ -152,6 +180,7 @@ class SoftWeightSharing:
                 prior.mixture.clamp()
 
         steps = max(1, steps_of(context.data, settings))
+        rate = settings.learning_rate or RATE
         travel, longest = AVERAGE_RATE[settings.schedule] * steps * rate, LONGEST_STEP / rate
         reaches = (self.mean_reach, self.precision_reach, self.share_reach)
         means, precisions, shares = (min(reach / travel, longest) for reach in reaches)
@@ -169,6 +198,7 @@ class SoftWeightSharing:
             extra=[g for p in priors for g in p.mixture.groups(means, precisions, shares)],
             holders=priors,
         )
+        return settled(packed, twins)
 
 
 class _Prior:
@@ -178,30 +208,56 @@ class _Prior:
         self,
         names: Sequence[str],
         units: Mapping[str, float],
-        free: Mapping[str, Tensor | None],
-        twins: Mapping[str, Twin],
+        packed: Packed,
         mixture: Callable[[np.ndarray], Mixture],
     ) -> None:
-        self.names = names
-        self._parts = [(twins[name], units[name], free[name]) for name in names]
+        self.names, self.units = names, units
+        self._free = {name: _free(packed.forms[name]) for name in names}
+        self.follow(twins_of({name: packed.forms[name] for name in names}))
         with torch.no_grad():
             self.mixture = mixture(self._values().numpy())
+
+    def follow(self, twins: Mapping[str, Twin]) -> None:
+        """Whose weights it looks at from now on."""
+        self._twins = {name: twins[name] for name in self.names}
 
     def complexity(self) -> Tensor:
         return self.mixture.complexity(self._values())
 
     def _values(self) -> Tensor:
-        """The weights that are free, in units of their tensors, flat."""
+        """The weights that were free in the beginning, in units of their tensors, flat."""
         flat = []
-        for twin, unit, free in self._parts:
-            weights = twin.tensor().reshape(-1)
-            flat.append((weights if free is None else weights[free]) / unit)
+        for name, twin in self._twins.items():
+            weights, free = twin.tensor().reshape(-1), self._free[name]
+            flat.append((weights if free is None else weights[free]) / self.units[name])
         return torch.cat(flat)
+
+
+def _part(settings: Training, share: float) -> Training:
+    """The settings for a share of the training."""
+    epochs, seconds = settings.epochs, settings.seconds
+    return replace(
+        settings,
+        epochs=None if epochs is None else share * epochs,
+        seconds=None if seconds is None else share * seconds,
+    )
 
 
 def _free(form: Form) -> Tensor | None:
     """Positions of the weights of a pruned form; None: all."""
     return torch.from_numpy(form.positions()) if isinstance(form, Sparse) else None
+
+
+def pruned(form: Form, components: Components, unit: float) -> Sparse:
+    """A form without the weights for which a component at 0 is most responsible.
+
+    >>> three = Components(np.full(3, 1 / 3), np.array([-1.0, 0.0, 1.0]), np.full(3, 4.0))
+    >>> pruned(Dense(np.array([2.1, 0.3, -1.4], "f4")), three, 2.0).mask().tolist()
+    [True, False, True]
+    """
+    weights = form.dense()
+    kept = components.means[components.labels(weights / unit)] != 0
+    return Sparse.keep(weights, kept & form.mask() if isinstance(form, Sparse) else kept)
 
 
 def shared(form: Form, components: Components, unit: float) -> Form:
