@@ -17,17 +17,12 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 from coding.table import Table, own_version
-from deep_compression import NETWORKS, reticule_json
+from deep_compression import NETWORKS
 from storage_methods import page
-
-import reticule
-from reticule.codec import load
-from reticule.forms import Packed
+from storage_methods.cell import COLUMNS, cell
 
 FILES = Path(__file__).parent / "files"
 RECIPES = (
@@ -35,65 +30,10 @@ RECIPES = (
     "hashednet", "freshnets", "lapped", "wavelet", "binary", "binarized", "xnor-weights",
     "ternary", "ttq", "inq", "optimal-brain", "post-training", "lossless",
 )  # fmt: skip
-COLUMNS = (
-    "bytes_original", "bytes_weights", "bytes_file", "weights", "index", "codebook", "bias",
-    "header", "ratio", "ratio_file", "accuracy_before", "accuracy_after", "drop_points", "density",
-    "values", "multiplications_before", "multiplications", "minutes",
-)  # fmt: skip
 
 
 def table() -> Table:
     return Table("methods", ("network", "recipe", "budget"), COLUMNS)
-
-
-def cell(shared: Path, network: str, recipe: str, minutes: float | None) -> dict[str, Any]:
-    """What one recipe makes of one network."""
-    dataset, flags = NETWORKS[network]
-    train, test = (str(shared / "data" / dataset / f"{part}.parquet") for part in ("train", "test"))
-    FILES.mkdir(exist_ok=True)
-    path = FILES / f"{network}-{recipe}.ret"
-    budget = [] if minutes is None else ["--minutes", f"{minutes:g}"]
-    start = time.monotonic()
-    made = reticule_json(
-        "compress", str(shared / "models" / f"{network}.onnx"), "-o", str(path), "--resume",
-        "--recipe", recipe, "--train", train, "--test", test, "--seed", "0", *budget, *flags,
-    )  # fmt: skip
-    taken = (time.monotonic() - start) / 60
-    evaluated = reticule_json("eval", str(path), "--data", test, without_torch=True)
-    if evaluated["accuracy"] != made["accuracy_after"]:
-        raise SystemExit(f"{path}: {evaluated['accuracy']} % when decoded again")
-    packed = load(path).packed
-    original = Packed.of(reticule.from_onnx(shared / "models" / f"{network}.onnx"))
-    return {
-        **{name: made[name] for name in COLUMNS if name in made},
-        **made["part_bytes"],
-        "density": density(packed),
-        "values": distinct_values(packed),
-        "multiplications_before": multiplications(original),
-        "multiplications": multiplications(packed),
-        "minutes": taken,
-    }
-
-
-def density(packed: Packed) -> float:
-    forms = [packed.forms[name] for _, name in packed.graph.weights()]
-    return sum(form.nonzero for form in forms) / max(sum(form.size for form in forms), 1)
-
-
-def distinct_values(packed: Packed) -> int:
-    """The most different values of a layer's weights."""
-    layers = (packed.forms[name].dense().ravel() for _, name in packed.graph.weights())
-    return max(len(set(layer.tolist())) for layer in layers)
-
-
-def multiplications(packed: Packed) -> int:
-    """For one image, as the forms count them."""
-    total, dense = 0, packed.graph.macs()
-    for node, name in packed.graph.weights():
-        form, settings = packed.forms[name], node.settings
-        groups = settings["group"] if node.op == "Conv" else 1
-        total += dense[node.name] * form.multiplications(groups) // max(form.size, 1)
-    return total
 
 
 def arguments() -> argparse.Namespace:
@@ -121,7 +61,8 @@ def main() -> None:
                     continue
                 print(f"{network}, {recipe}", flush=True)
                 try:
-                    made = cell(given.shared, network, recipe, given.minutes_per_cell)
+                    path = FILES / f"{network}-{recipe}.ret"
+                    made = cell(given.shared, network, recipe, path, given.minutes_per_cell)
                 except subprocess.CalledProcessError as problem:
                     print(f"{network}, {recipe}: exit code {problem.returncode}", file=sys.stderr)
                     continue
