@@ -13,4 +13,8 @@ from reticule.forms.quantised import Quantised as Quantised
 from reticule.forms.scaled import Scaled as Scaled
 from reticule.forms.sparse import Sparse as Sparse
 from reticule.forms.spectral import Spectral as Spectral
+from reticule.forms.taking import channels_of as channels_of
+from reticule.forms.taking import operated as operated
+from reticule.forms.taking import rigid as rigid
+from reticule.forms.taking import taken as taken
 from reticule.forms.wavelet import Wavelet as Wavelet

@@ -1,0 +1,1 @@
+"""Methods that change which units there are, and where."""
