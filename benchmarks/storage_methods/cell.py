@@ -44,7 +44,7 @@ def cell(
     return {
         **{name: made[name] for name in COLUMNS if name in made},
         **made["part_bytes"],
-        "density": density(packed),
+        "density": nonzero(packed) / max(nonzero(original), 1),
         "values": distinct_values(packed),
         "multiplications_before": multiplications(original),
         "multiplications": multiplications(packed),
@@ -52,9 +52,9 @@ def cell(
     }
 
 
-def density(packed: Packed) -> float:
-    forms = [packed.forms[name] for _, name in packed.graph.weights()]
-    return sum(form.nonzero for form in forms) / max(sum(form.size for form in forms), 1)
+def nonzero(packed: Packed) -> int:
+    """Of the weights of convolutions and linear layers."""
+    return sum(packed.forms[name].nonzero for _, name in packed.graph.weights())
 
 
 def distinct_values(packed: Packed) -> int:
