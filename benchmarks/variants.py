@@ -2,15 +2,17 @@
 
     python benchmarks/variants.py ../shared [STUDY ...]
 
-The argument is a folder with models/resnet20.onnx and data/cifar10 (parquet).  A study takes one
-recipe, changes some settings of its stages, and measures each variant as benchmarks/methods.py
-measures the recipe itself: seed 0, a file that is decoded again, test images read once.
+The argument is a folder with models/*.onnx and data/cifar10, data/mnist (parquet).  A study takes
+one recipe, changes some settings of its stages, and measures each variant as
+benchmarks/methods.py measures the recipe itself: seed 0, a file that is decoded again, test
+images read once.
 
 * ``freshnets``: a sixteenth as many values as weights, trained for 15 epochs: hashed taps, hashed
   frequencies with bands alike (alpha = beta = 1), more values for low bands (the default).  Chen
   et al. (KDD 2016) found the order skewed, alike, taps.
 * ``cnnpack``: frequencies against taps, shrunk alike and trained for 5 epochs.
 * ``optimal-brain``: pruned without retraining, from 512 images without their labels.
+* ``soft-weight-sharing``: LeNet-5 with a prior that weighs more.
 
 Rows go to benchmarks/results/variants.csv as they come; those that are there are skipped
 (``--again`` measures them once more).
@@ -30,7 +32,7 @@ from storage_methods.cell import COLUMNS, cell
 
 from reticule.recipes import recipe_text
 
-NETWORK = "resnet20"
+NETWORKS = {"soft-weight-sharing": "lenet5"}  # by study; the others are of resnet20
 FILES = Path(__file__).parent / "files"
 
 Changes = Mapping[str, Mapping[str, Any]]
@@ -64,6 +66,7 @@ STUDIES: dict[str, dict[str, Changes]] = {
         f"{zero} % zero": {"optimal-brain": {"density": 1 - zero / 100, "quantise": False}}
         for zero in (60, 65, 70)
     },
+    "soft-weight-sharing": {"tau 0.12": {"soft-weight-sharing": {"tau": 0.12}}},
 }
 
 
@@ -89,14 +92,15 @@ def main() -> None:
     rows = Table("variants", ("network", "recipe", "variant"), COLUMNS)
     for recipe in given.study or STUDIES:
         for variant, changes in STUDIES[recipe].items():
-            key = (NETWORK, recipe, variant)
+            network = NETWORKS.get(recipe, "resnet20")
+            key = (network, recipe, variant)
             if key in rows.rows and not given.again:
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 settings = Path(folder) / "variant.yaml"
                 settings.write_text(changed(recipe, changes), "utf-8")
                 path = FILES / "variants" / f"{'-'.join(key)}.ret".replace(" ", "")
-                made = cell(given.shared, NETWORK, str(settings), path, None)
+                made = cell(given.shared, network, str(settings), path, None)
             rows.put(*key, version=own_version(), **made)
 
 

@@ -38,6 +38,7 @@ FLOORS = (
     {"codec", "exchange", "layers"},
     {"engine", "journal"},
     {"tuning", "evaluation"},
+    {"science"},
     {"methods"},
     {"recipes"},
     {"result"},
@@ -56,7 +57,7 @@ UPWARD = {("result", "report")}
 # Imported where they are used, and not installed with the base package.
 OPTIONAL = {
     "torch", "onnx", "onnxruntime", "scipy", "sklearn", "pywt", "pyarrow", "safetensors",
-    "jinja2", "plotly",
+    "jinja2", "plotly", "networkx", "sknetwork",
 }  # fmt: skip
 TORCH_AT_THE_TOP = {"tuning", "methods"}
 TORCH_IN_FUNCTIONS = {"graph", "compression", "cli", "demo"}

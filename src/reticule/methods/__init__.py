@@ -5,6 +5,7 @@ from reticule.methods.base import Context as Context
 from reticule.methods.base import Method as Method
 from reticule.methods.base import Outcome as Outcome
 from reticule.methods.base import method as method
+from reticule.methods.diversity.select_units import SelectUnits as SelectUnits
 from reticule.methods.fold import FoldBatchNorm as FoldBatchNorm
 from reticule.methods.half import HalfPrecision as HalfPrecision
 from reticule.methods.hash.hashing import FrequencyHashing as FrequencyHashing

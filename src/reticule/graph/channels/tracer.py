@@ -23,6 +23,7 @@ class Tracer:
     tensors: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
     readers: dict[tuple[str, int], None] = field(default_factory=dict)
     sides: list[np.ndarray] = field(default_factory=list)
+    layers: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     parents: list[int] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     reasons: dict[int, str] = field(default_factory=dict)
@@ -84,6 +85,7 @@ def finished(tracer: Tracer) -> Channels:
         {key: numbered(units) for key, units in tracer.tensors.items()},
         tuple(tracer.readers),
         fixed,
+        {name: (numbered(rows), numbered(ins)) for name, (rows, ins) in tracer.layers.items()},
     )
 
 

@@ -73,6 +73,7 @@ def _layer(tracer: Tracer, node: Node) -> Carried:
         tracer.fix(inputs, reason)
         tracer.fix(rows, reason)
     tracer.sides += [rows.units, inputs.units]
+    tracer.layers[node.name] = (rows.units, inputs.units)
     _wired(tracer, node, rows.units, inputs.units, groups)
     tracer.lies_along(node.inputs[1], 0, rows.units)
     if len(node.inputs) > 2 and node.inputs[2] in tracer.graph.tensors:

@@ -31,7 +31,7 @@ class Channels:
     value between nodes carries, ``tensors`` which units lie along an axis of a tensor, by
     (name, axis).  ``readers`` are those of the tensors' axes that read units: the inputs of
     convolutions and linear layers.  ``fixed`` are units that cannot be removed, with the
-    reason.
+    reason.  ``layers`` has the units of outputs and inputs of each layer with weights.
     """
 
     graph: Graph
@@ -40,6 +40,7 @@ class Channels:
     tensors: Mapping[tuple[str, int], np.ndarray]
     readers: tuple[tuple[str, int], ...]
     fixed: Mapping[int, str]
+    layers: Mapping[str, tuple[np.ndarray, np.ndarray]]
 
     @cached_property
     def count(self) -> int:
@@ -75,12 +76,9 @@ class Channels:
                 found[self.tensors[name, axis][used]] = True
         return found
 
-    def of(self, node: Node) -> tuple[np.ndarray, np.ndarray] | None:
-        """The units of the outputs and the inputs of a layer, None where it has none."""
-        rows, inputs = self.values.get(node.outputs[0]), self.values.get(node.inputs[0])
-        if node.op not in ("Conv", "Gemm") or rows is None or inputs is None:
-            return None
-        return rows.units, inputs.units
+    def of(self, node: Node) -> tuple[np.ndarray, np.ndarray]:
+        """The units of the outputs and of the inputs of a convolution or linear layer."""
+        return self.layers[node.name]
 
 
 def moves(node: Node, shape: Shape) -> Moves:

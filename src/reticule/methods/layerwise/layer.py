@@ -73,24 +73,33 @@ class Layer:
         importance that the positions of an image have in common: by so much, H is that of
         the sum over all positions of an image, and not of each by itself.
         """
-        wide = int(np.prod(weights.shape[1:])) > LARGEST_HESSIAN
+        found = self.averages(weights.shape, centre, compensate, common)
+        if found.square.ndim < 3 or not compensate:
+            return found.square, weights
+        return found.square, target_of(weights, found.square, found.cross, found.error)
+
+    def averages(
+        self, shape: tuple[int, ...], centre: bool, compensate: bool = True, common: float = 0.0
+    ) -> Averages:
+        """What :meth:`statistics` is made of: E[x x^T], and E[y x^T] of the inputs y as were."""
+        wide = int(np.prod(shape[1:])) > LARGEST_HESSIAN
         each, whole = Moments(wide), Moments(False)
         source = self.node.inputs[0]
-        thin = self._thinning(weights.shape)
+        thin = self._thinning(shape)
         beside = self.beside if compensate and not wide else ""
         common = 0.0 if wide or self.node.op != "Conv" else common
         for i, (old, new) in enumerate(zip(self.then[source], self.now[source], strict=True)):
             lost = self.then[beside][i] - self.now[beside][i] if beside else None
-            for part in _parts(new.shape, weights.shape, thin):
-                x = seen_by(self.node, new[part], weights.shape, thin, i)
-                y = seen_by(self.node, old[part], weights.shape, thin, i) if compensate else x
+            for part in _parts(new.shape, shape, thin):
+                x = seen_by(self.node, new[part], shape, thin, i)
+                y = seen_by(self.node, old[part], shape, thin, i) if compensate else x
                 error = None
                 if lost is not None:
                     error = outputs_of(self.node, lost[part], len(x.rows), thin, i)
                 each.add(x, y, error)
             if common:
-                x = seen_on_average(self.node, new, weights.shape)
-                y = seen_on_average(self.node, old, weights.shape) if compensate else x
+                x = seen_on_average(self.node, new, shape)
+                y = seen_on_average(self.node, old, shape) if compensate else x
                 error = None
                 if lost is not None:
                     mean = lost.mean((2, 3), keepdim=True)
@@ -100,9 +109,7 @@ class Layer:
         if common:
             positions = int(np.prod(self.graph.shapes()[self.node.outputs[0]][2:]))
             found = found.mixed(1 - common, whole.result(centre), common * positions)
-        if wide or not compensate:
-            return found.square, weights
-        return found.square, target_of(weights, found.square, found.cross, found.error)
+        return found
 
     def corrected(self, bias: np.ndarray) -> np.ndarray:
         """The bias that gives every channel its mean back."""
@@ -171,16 +178,18 @@ class Moments:
             cross = cross - y[:, :, None] * x[:, None, :]
             if error is not None:
                 error = error - more[0][:, :, None] * x[:, None, :]
-        return Averages(square, cross, error)
+        return Averages(square, cross, error, x, y)
 
 
 @dataclass(frozen=True)
 class Averages:
-    """E[x x^T] or its diagonal, E[y x^T] and E[e x^T]."""
+    """E[x x^T] or its diagonal, E[y x^T] and E[e x^T]; E[x] and E[y] (groups, columns)."""
 
     square: np.ndarray
     cross: np.ndarray
     error: np.ndarray | None = None
+    mean: np.ndarray | None = None
+    mean_then: np.ndarray | None = None
 
     def mixed(self, own: float, other: Averages, share: float) -> Averages:
         """``own`` times this plus ``share`` times the other."""

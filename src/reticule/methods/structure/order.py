@@ -47,7 +47,8 @@ class OrderUnits:
             changed = False
             for units in channels.classes:
                 packed, order = _best(packed, channels, units, context)
-                chosen[_title(channels, units)] = order
+                if order != AS_IT_WAS or _title(channels, units) not in chosen:
+                    chosen[_title(channels, units)] = order
                 changed |= order != AS_IT_WAS
             if not changed:
                 break

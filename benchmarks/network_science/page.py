@@ -1,0 +1,107 @@
+"""The tables of docs/science-benchmark.md, written from the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from statistics import fmean, pstdev
+
+from coding.table import Table
+from pages import DOCS, table_of, write_tables
+
+PAGES = (DOCS / "science-benchmark.md", DOCS / "methods/select-units.md")
+Rows = list[dict[str, str]]
+
+
+def write(tables: dict[str, Table]) -> None:
+    rows = {name: list(table.rows.values()) for name, table in tables.items()}
+    made = {
+        "channels": _channels(rows["channels"]),
+        "planted": _planted(rows["science_planted"]),
+        "scale": _scale(rows["science_scale"]),
+        "masks": _masks(rows["science_masks"]),
+        "neurons": _neurons(rows["science_neurons"]),
+    }
+    for page in PAGES:
+        write_tables(page, made)
+
+
+def _groups(rows: Rows, *names: str) -> dict[tuple[str, ...], Rows]:
+    found: dict[tuple[str, ...], Rows] = {}
+    for row in rows:
+        found.setdefault(tuple(row[name] for name in names), []).append(row)
+    return found
+
+
+def _numbers(rows: Rows, name: str) -> list[float]:
+    return [float(row[name]) for row in rows if row[name]]
+
+
+def _channels(rows: Rows) -> list[str]:
+    head = ("network", "units", "removable", "removed", "in another order")
+    body = (
+        (
+            row["network"],
+            row["units"],
+            row["removable"],
+            f"{float(row['worst_removed']):.1e}",
+            f"{float(row['worst_reordered']):.1e}",
+        )
+        for row in rows
+    )
+    return table_of(head, body) if rows else []
+
+
+def _planted(rows: Rows) -> list[str]:
+    head = ("blocks of", "found by", "right number", "least adjusted Rand", "seconds")
+    return table_of(head, _planted_body(rows)) if rows else []
+
+
+def _planted_body(rows: Rows) -> Iterable[tuple[str, ...]]:
+    for (case, model), some in _groups(rows, "case", "model").items():
+        right = sum(row["blocks_rows"] == row["blocks_columns"] == "4" for row in some)
+        worst = min(_numbers(some, "rand_rows") + _numbers(some, "rand_columns"), default=0.0)
+        seconds = fmean(_numbers(some, "seconds"))
+        told = f"{right} of {len(some)}" if model == "reticule" else "told"
+        yield case, model, told, f"{worst:.3f}", f"{seconds:.1f}"
+
+
+def _scale(rows: Rows) -> list[str]:
+    head = ("found by", "blocks", "adjusted Rand", "bits over the planted ones", "seconds", "GiB")
+    body = []
+    for row in rows:
+        if not row["bits"]:
+            body.append((row["model"], row["problem"], "", "", row["seconds"], ""))
+            continue
+        rand = f"{float(row['rand_rows']):.3f} / {float(row['rand_columns']):.3f}"
+        more = 100 * (float(row["bits"]) / float(row["bits_planted"]) - 1)
+        blocks = f"{row['blocks_rows']} x {row['blocks_columns']}"
+        figures = f"{float(row['seconds']):.0f}", f"{float(row['gib']):.2f}"
+        body.append((row["model"], blocks, rand, f"{more:+.3f} %", *figures))
+    return table_of(head, body) if rows else []
+
+
+def _masks(rows: Rows) -> list[str]:
+    models = ("independent", "degrees", "blocks", "blocks and degrees", "coder")
+    head = ("network", "masks", *models, "blocks / independent", "blocks / degrees")
+    body = []
+    for (file, kind), some in _groups(rows, "file", "edges_are").items():
+        total = {model: sum(_numbers(some, model)) / 8 for model in models}
+        best = min(total["blocks"], total["blocks and degrees"])
+        shares = (best / total["independent"], best / total["degrees"])
+        sizes = (f"{total[model]:,.0f}" for model in models)
+        body.append((file, kind, *sizes, *(f"{100 * share:.1f} %" for share in shares)))
+    return table_of(head, body) if rows else []
+
+
+def _neurons(rows: Rows) -> list[str]:
+    own = [row for row in rows if row["network"] == "lenet300100"]
+    kept = list(dict.fromkeys(row["kept"] for row in own))
+    body = []
+    for (selection, refit), some in _groups(own, "selection", "refit").items():
+        cells = []
+        for what in kept:
+            lost = _numbers([row for row in some if row["kept"] == what], "lost")
+            cells.append(f"{fmean(lost):.2f} ± {pstdev(lost):.2f}")
+        body.append((selection, refit, *cells))
+    body.sort(key=lambda row: float(row[-1].split()[0]))
+    return table_of(("selection", "refit", *kept), body) if own else []

@@ -1,0 +1,101 @@
+"""What network science says about trained networks, measured.
+
+    python benchmarks/science.py planted          # block models on planted blocks, and others
+    python benchmarks/science.py scale            # the same at the size of AlexNet's layers
+    python benchmarks/science.py masks FILE.ret   # pruned networks: what blocks know of the masks
+    python benchmarks/science.py neurons ../shared   # accuracy against neurons kept
+
+Others are scikit-learn, and sparsebm where it is installed (it is told the number of blocks, and
+stopped after ten minutes).  Rows go to benchmarks/results/science_*.csv as they come, and tables
+into docs/science-benchmark.md; ``page`` only writes those.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from channels import COLUMNS as CHANNELS
+from coding.table import Table, own_version
+from network_science import masks, neurons, page, planted
+
+FITS = (
+    "blocks_rows", "blocks_columns", "rand_rows", "rand_columns", "bits", "bits_planted",
+    "seconds", "gib", "problem",
+)  # fmt: skip
+
+
+def put(table: Table, *key: object, **values: object) -> None:
+    missing = set(table.columns) - set(table.key) - set(values) - {"version", "command"}
+    table.put(*key, version=own_version(), **values, **dict.fromkeys(missing, ""))
+
+
+TABLES = {
+    "channels": Table("channels", ("network",), CHANNELS),
+    "science_planted": Table("science_planted", ("case", "model", "seed"), FITS),
+    "science_scale": Table("science_scale", ("model",), FITS),
+    "science_masks": Table(
+        "science_masks", ("file", "layer", "edges_are"), ("rows", "columns", "edges", *masks.MODELS)
+    ),
+    "science_neurons": Table(
+        "science_neurons",
+        ("network", "kept", "selection", "refit", "seed"),
+        ("before", "after", "lost", "macs", "seconds"),
+    ),
+}
+
+
+def of_planted(seeds: int) -> None:
+    for case, family in planted.CASES.items():
+        for model, fit in planted.RIVALS.items():
+            if model == "sparsebm" and family != "bernoulli":
+                continue
+            for seed in range(seeds):
+                matrix, z, w = planted.planted(case, seed)
+                row = planted.measured(fit, matrix, z, w, family, planted.LIMIT)
+                put(TABLES["science_planted"], case, model, seed, **row)
+
+
+def of_scale() -> None:
+    matrix, z, w = planted.large()
+    for model, fit in planted.RIVALS.items():
+        row = planted.measured(fit, matrix, z, w, "bernoulli", planted.LIMIT)
+        put(TABLES["science_scale"], model, **row)
+
+
+def of_masks(files: list[Path]) -> None:
+    table = TABLES["science_masks"]
+    for path in files:
+        for layer, mask, weights in masks.masks(path):
+            size = {"rows": mask.shape[0], "columns": mask.shape[1], "edges": int(mask.sum())}
+            bits = masks.bits(mask, weights)
+            put(table, path.stem, layer, "as pruned", **size, **bits)
+            bits = masks.bits(masks.shuffled(mask), None)
+            put(table, path.stem, layer, "shuffled", **size, **bits)
+
+
+def of_neurons(shared: Path, seeds: int) -> None:
+    for rows in (neurons.lenet(shared, seeds), neurons.resnet(shared)):
+        for row, values in rows:
+            put(TABLES["science_neurons"], *row, **values)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=("planted", "scale", "masks", "neurons", "page"))
+    parser.add_argument("files", type=Path, nargs="*", help="of masks; the folder of neurons")
+    parser.add_argument("--seeds", type=int, default=10)
+    given = parser.parse_args()
+    if given.part == "planted":
+        of_planted(given.seeds)
+    elif given.part == "scale":
+        of_scale()
+    elif given.part == "neurons":
+        of_neurons(given.files[0], min(given.seeds, 5))
+    elif given.part == "masks":
+        of_masks(given.files)
+    page.write(TABLES)
+
+
+if __name__ == "__main__":
+    main()
