@@ -294,3 +294,5 @@ def test_the_order_pays_where_rows_differ() -> None:
     before, after = (len(dumps(each, About())) for each in (packed, outcome.packed))
     assert after < before
     assert outcome.notes["bytes_saved"] == before - after
+    more = OrderUnits(blocks=True).apply(packed, Context(packed.network())).packed
+    assert len(dumps(more, About())) <= after

@@ -20,6 +20,8 @@ from reticule.forms import Dense, Packed, Sparse  # noqa: E402
 from reticule.graph import Network  # noqa: E402
 from reticule.methods import Context, FoldBatchNorm, SelectUnits  # noqa: E402
 from reticule.methods.diversity.budget import SHARES, counts_for  # noqa: E402
+from reticule.methods.diversity.work import Work  # noqa: E402
+from reticule.methods.layerwise.walk import with_biases  # noqa: E402
 from reticule.tuning.problem import Problem  # noqa: E402
 
 RECONSTRUCTING = ("asymmetric", "sequential", "layerwise")
@@ -122,6 +124,27 @@ def test_a_trained_network_keeps_its_accuracy() -> None:
         start, Context(problem.original, problem=problem)
     )
     assert problem.accuracy(made.packed) >= problem.accuracy(start) - 5
+
+
+@pytest.mark.parametrize("selection", ["asymmetric", "layerwise", "magnitude"])
+@pytest.mark.parametrize("name", ["resnet_option_a", "densenet", "squeezenet"])
+def test_classes_that_one_layer_reads_do_not_bring_units_back(name: str, selection: str) -> None:
+    """What a stage estimates without the units is what the smaller network does."""
+    module, example = GALLERY[name]()
+    network = reticule.from_torch(module, example)
+    packed = FoldBatchNorm().apply(Packed.of(network), Context(network)).packed
+    stage = SelectUnits(selection=selection, keep={"*": 0.75}, images=32)
+    problem = images_for(network, 48)
+    work = Work.of(
+        stage, with_biases(packed, list(packed.forms)), Context(network, problem=problem)
+    )
+    for number, count in work.wanted(stage.keep).items():
+        work.reduce(number, count)
+    small = work.outcome().packed.network()
+    assert small.parameters < packed.network().parameters
+    full, less = outputs(work.now.network(), example), outputs(small, example)
+    for a, b in zip(full, less, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4 * np.abs(a).max())
 
 
 def test_budgets_are_kept_and_prefer_what_costs_less() -> None:

@@ -24,13 +24,14 @@ from reticule.tuning.executor import execute
 from reticule.tuning.problem import as_input, constant_tensors
 
 BATCH = 64
+OTHER, GONE = -1, -2
 
 
 @dataclass(frozen=True)
 class Seen:
     """A layer that reads units: in each of its groups of channels H, C, and each column's unit.
 
-    ``units`` is -1 where a column belongs to another class.
+    ``units`` is OTHER where a column belongs to another class, GONE where its unit has gone.
     """
 
     node: Node
@@ -127,13 +128,15 @@ def seen(
     before: Packed,
     then: Streams,
     now: Streams,
+    gone: Sequence[int],
 ) -> list[Seen]:
     """What each layer that reads the units sees ``now``; it should do what it did ``then``.
 
-    ``before`` is the network as it was then.
+    ``before`` is the network as it was then, ``gone`` are units of other classes that nothing
+    may read any more.
     """
     found = []
-    place = {unit: i for i, unit in enumerate(units.tolist())}
+    place = dict.fromkeys(gone, GONE) | {unit: i for i, unit in enumerate(units.tolist())}
     for node, name in packed.graph.weights():
         if name not in reads(channels, units):
             continue
@@ -153,7 +156,7 @@ def seen(
             lost = torch.stack([(a - b).double().mean(axes) * len(a) for a, b in pairs]).sum(0)
             lacking = (lost / sum(map(len, now[beside]))).numpy()
         cross = cross.transpose(0, 2, 1)
-        line = [place.get(unit, -1) for unit in channels.tensors[name, 1].tolist()]
+        line = [place.get(unit, OTHER) for unit in channels.tensors[name, 1].tolist()]
         columns = np.repeat(line, int(np.prod(dense.shape[2:])))
         assert averages.mean is not None and averages.mean_then is not None
         means = averages.mean, averages.mean_then
@@ -167,8 +170,10 @@ def reconstruction(readers: Sequence[Seen], count: int, ridge: float) -> Reconst
     """How much of all readers' outputs a set of units explains; each counts by its energy."""
     objective = Reconstruction(count, ridge)
     for reader in readers:
+        here = np.flatnonzero(reader.units != GONE)
         for square, cross in zip(reader.square, reader.cross, strict=True):
-            objective.layer(square, cross, reader.units, 1 / reader.energy)
+            part = square[np.ix_(here, here)], cross[here], reader.units[here]
+            objective.layer(*part, 1 / reader.energy)
     return objective
 
 
@@ -177,7 +182,7 @@ def refitted(reader: Seen, kept: np.ndarray, ridge: float) -> np.ndarray:
 
     Other columns become zero.  ``ridge``, in mean diagonals of H, holds to the old weights.
     """
-    stays = np.isin(reader.units, kept) | (reader.units < 0)
+    stays = np.isin(reader.units, kept) | (reader.units == OTHER)
     made = np.zeros_like(reader.weights)
     for g, (square, cross) in enumerate(zip(reader.square, reader.cross, strict=True)):
         inner = square[np.ix_(stays, stays)]
@@ -192,7 +197,7 @@ def merged(reader: Seen, kept: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """Weights where kept units also stand for others: ``shares`` (units, kept) says how much."""
     made = reader.weights.copy()
     of_unit = {unit: np.flatnonzero(reader.units == unit) for unit in range(len(shares))}
-    made[:, :, reader.units >= 0] = 0
+    made[:, :, reader.units != OTHER] = 0
     for unit, own in of_unit.items():
         for place, keeper in enumerate(kept.tolist()):
             if own.size and shares[unit, place]:

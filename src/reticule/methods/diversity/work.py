@@ -126,7 +126,8 @@ class Work:
         after = self.start if selection == "layerwise" else self.now
         then = streams(before, self.views, inputs)
         now = then if after is before else streams(after, self.views, inputs)
-        return seen(self.now, self.channels, self.classes[number], before, then, now)
+        units = self.classes[number]
+        return seen(self.now, self.channels, units, before, then, now, self.gone)
 
     def order(self, number: int, count: int, readers: list[Seen]) -> np.ndarray:
         """Units of a class to keep (count,), the best first."""

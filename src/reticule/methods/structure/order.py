@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from reticule.codec import About, dumps
 from reticule.forms import Packed, channels_of, operated
 from reticule.graph.channels import Channels, reordered
 from reticule.methods.base import Context, Outcome, method
+from reticule.science.blocks import BlockModel
 
 AS_IT_WAS = "as it was"
 
@@ -27,14 +29,17 @@ class OrderUnits:
     rows and columns that are alike follow each other.  For each set of units that can change
     places these orders are tried, most first: by the number of weights in the rows that make
     a unit, in the columns that read it, and in both; and by the sum of their magnitudes
-    instead of their number.  One is kept where the tensors that it concerns take fewer
-    bytes.  ``rounds`` is how often that goes over the network, as layers share units.
+    instead of their number; with ``blocks`` also by the blocks of a block model of the weights
+    that make and read them (plain and degree-corrected, see :mod:`reticule.science.blocks`),
+    the densest block first.  One is kept where the tensors that it concerns take fewer bytes.
+    ``rounds`` is how often that goes over the network, as layers share units.
 
     Source: ours; that units can be permuted at will: Hecht-Nielsen, "On the algebraic
     structure of feedforward network weight spaces", 1990.
     """
 
     rounds: Annotated[int, Field(ge=1)] = 2
+    blocks: bool = False
 
     needs_data: ClassVar[bool] = False
     settles: ClassVar[bool] = False
@@ -46,7 +51,7 @@ class OrderUnits:
         for _ in range(self.rounds):
             changed = False
             for units in channels.classes:
-                packed, order = _best(packed, channels, units, context)
+                packed, order = _best(packed, channels, units, context, self.blocks)
                 if order != AS_IT_WAS or _title(channels, units) not in chosen:
                     chosen[_title(channels, units)] = order
                 changed |= order != AS_IT_WAS
@@ -59,12 +64,12 @@ class OrderUnits:
 
 
 def _best(
-    packed: Packed, channels: Channels, units: np.ndarray, context: Context
+    packed: Packed, channels: Channels, units: np.ndarray, context: Context, blocks: bool
 ) -> tuple[Packed, str]:
     """The network with the order of these units that takes the fewest bytes, and its name."""
     names = _concerned(channels, units)
     best, least, chosen = packed, _size(_part(packed, names), context), AS_IT_WAS
-    for title, order in _orders(packed, channels, units):
+    for title, order in _orders(packed, channels, units, blocks):
         tried = operated(packed, reordered(channels, [order]))
         size = _size(_part(tried, names), context)
         if size < least:
@@ -73,17 +78,50 @@ def _best(
 
 
 def _orders(
-    packed: Packed, channels: Channels, units: np.ndarray
+    packed: Packed, channels: Channels, units: np.ndarray, blocks: bool
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Orders to try, by name; the same one is not tried twice."""
     tried = [units]
+    found = _by_strength(packed, channels, units)
+    if blocks:
+        found = chain(found, _by_blocks(packed, channels, units))
+    for title, rank in found:
+        order = units[rank]
+        if not any(np.array_equal(order, other) for other in tried):
+            tried.append(order)
+            yield title, order
+
+
+def _by_strength(
+    packed: Packed, channels: Channels, units: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
     for what, measure in MEASURES.items():
         makes, reads = _strengths(packed, channels, units, measure)
         for side, strength in (("rows", makes), ("columns", reads), ("both", makes + reads)):
-            order = units[np.argsort(-strength[units], kind="stable")]
-            if not any(np.array_equal(order, other) for other in tried):
-                tried.append(order)
-                yield f"by {what} of {side}", order
+            yield f"by {what} of {side}", np.argsort(-strength[units], kind="stable")
+
+
+def _by_blocks(
+    packed: Packed, channels: Channels, units: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Blocks of units by which weights make and read them; the densest first, then by degree."""
+    place = np.full(channels.count, -1)
+    place[units] = np.arange(units.size)
+    parts = [np.zeros((units.size, 1), bool)]
+    for name, axis, lie in _lines(packed, channels, units):
+        lines = np.moveaxis(packed.forms[name].dense(), axis, 0).reshape(len(lie), -1) != 0
+        part = np.zeros((units.size, lines.shape[1]), bool)
+        mine = place[lie] >= 0
+        np.logical_or.at(part, place[lie[mine]], lines[mine])
+        parts.append(part)
+    mask = np.hstack(parts)
+    if not mask.any() or mask[:, 1:].all():
+        return
+    degree = mask.sum(1)
+    for family in ("bernoulli", "degree-corrected"):
+        labels = BlockModel(family, restarts=2).fit(mask).row_labels_
+        mean = np.bincount(labels, degree) / np.bincount(labels)
+        yield f"by {family} blocks", np.lexsort((-degree, labels, -mean[labels]))
 
 
 MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -100,13 +138,20 @@ def _strengths(
 ) -> tuple[np.ndarray, np.ndarray]:
     """For each unit, what its rows and its columns come to."""
     makes, reads = np.zeros(channels.count), np.zeros(channels.count)
-    for name in _concerned(channels, units):
-        weights = packed.forms[name].dense()
-        for axis in range(min(weights.ndim, 2)) if weights.ndim > 1 else ():
-            if (lie := channels.tensors.get((name, axis))) is not None and weights.size:
-                lines = np.moveaxis(weights, axis, 0).reshape(len(lie), -1)
-                np.add.at(reads if axis else makes, lie, measure(lines))
+    for name, axis, lie in _lines(packed, channels, units):
+        lines = np.moveaxis(packed.forms[name].dense(), axis, 0).reshape(len(lie), -1)
+        np.add.at(reads if axis else makes, lie, measure(lines))
     return makes, reads
+
+
+def _lines(
+    packed: Packed, channels: Channels, units: np.ndarray
+) -> Iterator[tuple[str, int, np.ndarray]]:
+    """Weights whose rows (0) or columns (1) are of some of the units, and the unit of each."""
+    for (name, axis), lie in channels.tensors.items():
+        form = packed.forms[name]
+        if len(form.shape) > 1 and form.size and axis < 2 and np.isin(lie, units).any():
+            yield name, axis, lie
 
 
 def _concerned(channels: Channels, units: np.ndarray) -> Sequence[str]:
