@@ -28,7 +28,7 @@ FILES = Path(__file__).parent / "files"
 RECIPES = (
     "deep-compression", "dynamic-surgery", "soft-weight-sharing", "cnnpack", "frequency-pruning",
     "hashednet", "freshnets", "lapped", "wavelet", "binary", "binarized", "xnor-weights",
-    "ternary", "ttq", "inq", "optimal-brain", "post-training", "lossless",
+    "ternary", "ttq", "inq", "optimal-brain", "post-training", "lossless", "diversity",
 )  # fmt: skip
 
 
