@@ -67,7 +67,7 @@ def main() -> None:
                     print(f"{network}, {recipe}: exit code {problem.returncode}", file=sys.stderr)
                     continue
                 rows.put(network, recipe, budget, version=own_version(), **made)
-    page.write(rows)
+    page.write(rows, Table("variants", ("network", "recipe", "variant"), COLUMNS))
 
 
 if __name__ == "__main__":

@@ -20,11 +20,65 @@ TITLES = {"lenet300100": "LeNet-300-100", "lenet5": "LeNet-5", "resnet20": "ResN
 Row = Mapping[str, str]
 
 
-def write(table: Table) -> None:
-    rows = list(table.rows.values())
+METHODS = {  # page of a method: its recipes
+    "binary": ("binary", "binarized"),
+    "cnnpack": ("cnnpack",),
+    "dynamic-surgery": ("dynamic-surgery",),
+    "frequency-hashing": ("freshnets",),
+    "frequency-pruning": ("frequency-pruning",),
+    "hashing": ("hashednet",),
+    "inq": ("inq",),
+    "optimal-brain": ("optimal-brain",),
+    "soft-weight-sharing": ("soft-weight-sharing",),
+    "ternary": ("ternary",),
+    "transform-coding": ("lapped", "wavelet"),
+    "ttq": ("ttq",),
+    "xnor-weights": ("xnor-weights",),
+}
+FIGURES = ("network", "recipe", "file", "section", "error, %", "minutes", "the source's")
+
+
+def write(table: Table, variants: Table) -> None:
+    rows, changed = list(table.rows.values()), list(variants.rows.values())
     tables = {name: _network(rows, name) for name in TITLES}
-    write_tables(PAGE, {**tables, "quoted": _quoted()})
+    write_tables(PAGE, {**tables, "variants": _variants(changed), "quoted": _quoted()})
+    for page, recipes in METHODS.items():
+        own = [row for row in rows + changed if row["recipe"] in recipes]
+        figures = table_of(FIGURES, (_figures(row) for row in own)) if own else []
+        write_tables(DOCS / f"methods/{page}.md", {"figures": figures})
     plot.draw(rows, TITLES)
+
+
+def _figures(row: Row) -> list[str]:
+    """A row of the table on a method's own page."""
+    ratio, error, kind = PAPERS.get((row["network"], row["recipe"]), ("", "", ""))
+    what = row.get("variant", row.get("budget", ""))
+    return [
+        TITLES[row["network"]],
+        row["recipe"] if what == "recipe" else f"{row['recipe']}, {what}",
+        f"{float(row['ratio_file']):.1f}" if row["ratio_file"] else "",
+        f"{float(row['ratio']):.1f}",
+        _errors(row),
+        f"{float(row['minutes']):.0f}",
+        f"{ratio} {kind}, {error}" if ratio else "",
+    ]
+
+
+def _errors(row: Row) -> str:
+    before, after = (100 - float(row[f"accuracy_{when}"]) for when in ("before", "after"))
+    return f"{before:.2f} → {after:.2f}"
+
+
+def _variants(rows: Iterable[Row]) -> list[str]:
+    head = ("recipe", "variant", "network", "bytes of weights", "section", "error, %", "lost")
+    body = [
+        (
+            row["recipe"], row["variant"], TITLES[row["network"]], f"{int(row['bytes_weights']):,}",
+            f"{float(row['ratio']):.1f}", _errors(row), f"{float(row['drop_points']):.2f}",
+        )
+        for row in rows
+    ]  # fmt: skip
+    return table_of(head, body) if body else []
 
 
 def _network(rows: Iterable[Row], network: str) -> list[str]:
@@ -44,7 +98,7 @@ def _cells(row: Row) -> list[str]:
         name,
         f"{float(row['ratio_file']):.1f}",
         f"{float(row['ratio']):.1f}",
-        f"{100 - float(row['accuracy_before']):.2f} → {100 - float(row['accuracy_after']):.2f}",
+        _errors(row),
         f"{int(row['multiplications_before']) / max(int(row['multiplications']), 1):.1f}",
         f"{100 * float(row['density']):.1f} %",
         str(values) if values <= 4096 else "all",
