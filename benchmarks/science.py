@@ -45,12 +45,14 @@ TABLES = {
 }
 
 
-def of_planted(seeds: int) -> None:
+def of_planted(seeds: int, again: bool) -> None:
     for case, family in planted.CASES.items():
         for model, fit in planted.RIVALS.items():
             if model == "sparsebm" and family != "bernoulli":
                 continue
             for seed in range(seeds):
+                if (case, model, str(seed)) in TABLES["science_planted"].rows and not again:
+                    continue
                 matrix, z, w = planted.planted(case, seed)
                 row = planted.measured(fit, matrix, z, w, family, planted.LIMIT)
                 put(TABLES["science_planted"], case, model, seed, **row)
@@ -85,9 +87,10 @@ def main() -> None:
     parser.add_argument("part", choices=("planted", "scale", "masks", "neurons", "page"))
     parser.add_argument("files", type=Path, nargs="*", help="of masks; the folder of neurons")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--again", action="store_true", help="also what was measured before")
     given = parser.parse_args()
     if given.part == "planted":
-        of_planted(given.seeds)
+        of_planted(given.seeds, given.again)
     elif given.part == "scale":
         of_scale()
     elif given.part == "neurons":

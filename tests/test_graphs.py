@@ -83,6 +83,15 @@ def test_layers_share_units() -> None:
         graph["z"]
 
 
+def test_pixels_of_a_flattened_input_are_units() -> None:
+    nodes = (Node("Flatten", "f", ("x",), ("v",)), Node("Gemm", "c", ("v", "w"), ("y",)))
+    weights = np.random.default_rng(0).normal(size=(5, 18)).astype("f4")
+    graph = Graph({"x": (2, 3, 3)}, ("y",), nodes, {"w": weights.shape})
+    made = network_graph(Network(graph, {"w": weights}), join_columns=True)
+    assert dict(made.groups) == {"x": 18, "c": 5}
+    np.testing.assert_allclose(made["c"].matrix.toarray(), np.abs(weights), rtol=1e-6)
+
+
 def test_a_zero_that_is_stored_is_an_edge() -> None:
     net = network()
     packed = Packed.of(net)

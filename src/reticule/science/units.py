@@ -32,6 +32,9 @@ class Units:
 def wired(graph: Graph) -> Units:
     """Follow the units of a graph from layer to layer; in each group they count from 0.
 
+    An input of the network that is flattened before any layer reads it has a unit for each
+    of its values (pixels), not for each channel: nothing treats a channel alike.
+
     >>> from reticule.graph import Graph, Node
     >>> nodes = (Node("Conv", "c", ("x", "w"), ("h",)), Node("Flatten", "f", ("h",), ("v",)),
     ...          Node("Gemm", "g", ("v", "u"), ("y",)))
@@ -46,9 +49,29 @@ def wired(graph: Graph) -> Units:
     for name, units in channels.groups.items():
         place[units] = np.arange(units.size)
         names |= dict.fromkeys(units.tolist(), name)
+    sizes = {name: units.size for name, units in channels.groups.items()}
+    flat = _flattened(
+        graph, {node.name: channels.of(node)[1] for node, _ in graph.weights()}, names
+    )
+    sizes |= flat
     layers = {}
     for node, _ in graph.weights():
         rows, columns = channels.of(node)
         sides = (names[int(rows[0])], names[int(columns[0])])
-        layers[node.name] = Wiring(*sides, place[rows], place[columns])
-    return Units({name: units.size for name, units in channels.groups.items()}, layers)
+        inputs = np.arange(columns.size) if sides[1] in flat else place[columns]
+        layers[node.name] = Wiring(*sides, place[rows], inputs)
+    return Units(sizes, layers)
+
+
+def _flattened(
+    graph: Graph, columns: Mapping[str, np.ndarray], names: Mapping[int, str]
+) -> dict[str, int]:
+    """Inputs of the network that layers only read as rows of all their values, and how many."""
+    read: dict[str, set[int]] = {}
+    for node, _ in graph.weights():
+        units = columns[node.name]
+        name = names[int(units[0])]
+        if name in graph.inputs:
+            whole = node.op == "Gemm" and units.size == int(np.prod(graph.inputs[name]))
+            read.setdefault(name, set()).add(units.size if whole else 0)
+    return {name: max(sizes) for name, sizes in read.items() if len(sizes) == 1 and 0 not in sizes}
