@@ -60,7 +60,6 @@ STUDIES: dict[str, dict[str, Changes]] = {
     "cnnpack": {
         "frequencies, 2.0": _shrunk("dct", 2.0),
         "taps, 1.8": _shrunk("none", 1.8),
-        "taps, 2.2": _shrunk("none", 2.2),
     },
     "optimal-brain": {
         f"{zero} % zero": {"optimal-brain": {"density": 1 - zero / 100, "quantise": False}}

@@ -15,7 +15,15 @@ from typing import NoReturn
 import typer
 
 import reticule
-from reticule.cli import compressing, demonstrating, evaluating, exporting, inspecting, listing
+from reticule.cli import (
+    analyzing,
+    compressing,
+    demonstrating,
+    evaluating,
+    exporting,
+    inspecting,
+    listing,
+)
 from reticule.errors import ReticuleError
 
 DONE, BAD_INPUT, INTERNAL, INTERRUPTED = 0, 2, 3, 130
@@ -54,6 +62,7 @@ app.command("compress")(compressing.compress)
 app.command("eval")(evaluating.evaluate)
 app.command("run")(evaluating.run)
 app.command("inspect")(inspecting.inspect)
+app.command("analyze")(analyzing.analyze)
 app.command("export")(exporting.export)
 app.command("recipes")(listing.recipes)
 

@@ -29,7 +29,7 @@ def stages(records: Sequence[StageRecord]) -> Figure | None:
     if not shown:
         return None
     accuracies = [record.accuracy for record in shown]
-    return _figure(
+    return framed(
         [
             {
                 "type": "scatter",
@@ -73,7 +73,7 @@ def levels(records: Sequence[StageRecord]) -> Figure | None:
                 "hovertemplate": "density %{x:.3g} %<br>accuracy %{y:.2f} %<extra></extra>",
             }
         )
-    return _figure(
+    return framed(
         traces,
         height=320,
         showlegend=True,
@@ -121,11 +121,11 @@ def where_the_bytes_are(layers: Sequence[Layer], around: int) -> Figure | None:
                     "color": "--rest" if last else f"--c{number % PALETTE}",
                     "line": {"color": "--page", "width": 1},
                 },
-                "hovertemplate": f"{_escaped(name)}<br>%{{customdata:,}} bytes, %{{x:.1f}} %"
+                "hovertemplate": f"{escaped(name)}<br>%{{customdata:,}} bytes, %{{x:.1f}} %"
                 "<extra></extra>",
             }
         )
-    return _figure(
+    return framed(
         traces,
         height=190,
         barmode="stack",
@@ -142,8 +142,8 @@ def density_map(layer: Layer, form: Form) -> Figure | None:
     if rows < 2 or layer.density >= 1:
         return None
     kept = (form.dense() != 0).reshape(rows, columns).astype(np.float64)
-    blocks = _shrunk(_shrunk(kept, MAP_SIDE).T, MAP_SIDE).T
-    return _figure(
+    blocks = shrunk(shrunk(kept, MAP_SIDE).T, MAP_SIDE).T
+    return framed(
         [
             {
                 "type": "heatmap",
@@ -154,7 +154,7 @@ def density_map(layer: Layer, form: Form) -> Figure | None:
                 "hovertemplate": "%{z:.1f} % left<extra></extra>",
             }
         ],
-        title=_title(f"{layer.name}: weights left, {rows} x {columns}"),
+        title=titled(f"{layer.name}: weights left, {rows} x {columns}"),
         height=260,
         xaxis={"visible": False},
         yaxis={"visible": False, "autorange": "reversed"},
@@ -175,7 +175,7 @@ def histogram(layer: Layer, form: Form) -> Figure | None:
         distinct, what = (edges[1:] + edges[:-1]) / 2, "values"
     elif len(distinct) > 1:
         width = float(distinct[-1] - distinct[0]) / (3 * BINS)
-    return _figure(
+    return framed(
         [
             {
                 "type": "bar",
@@ -186,13 +186,13 @@ def histogram(layer: Layer, form: Form) -> Figure | None:
                 "hovertemplate": "%{x:.4g}: %{y:,} weights<extra></extra>",
             }
         ],
-        title=_title(f"{layer.name}: {what} of the {values.size:,} weights left"),
+        title=titled(f"{layer.name}: {what} of the {values.size:,} weights left"),
         height=260,
         bargap=0.05,
     )
 
 
-def _shrunk(matrix: np.ndarray, most: int) -> np.ndarray:
+def shrunk(matrix: np.ndarray, most: int) -> np.ndarray:
     """Means over groups of rows, so that at most ``most`` rows are left."""
     if len(matrix) <= most:
         return matrix
@@ -201,15 +201,15 @@ def _shrunk(matrix: np.ndarray, most: int) -> np.ndarray:
     return sums / np.diff(edges)[:, None]
 
 
-def _figure(traces: list[Figure], **layout: Any) -> Figure:
+def framed(traces: list[Figure], **layout: Any) -> Figure:
     return {"data": traces, "layout": {"showlegend": False, **layout}}
 
 
-def _title(text: str) -> dict[str, Any]:
-    return {"text": _escaped(text), "font": {"size": 13}, "x": 0, "xanchor": "left"}
+def titled(text: str) -> dict[str, Any]:
+    return {"text": escaped(text), "font": {"size": 13}, "x": 0, "xanchor": "left"}
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text in which plotly finds no markup and no template."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "% {")
 

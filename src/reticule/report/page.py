@@ -48,7 +48,7 @@ def render(result: Result) -> str:
     layers = layers_of(result.packed, result.tensor_bytes)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters.update(size=tables.size, percent=tables.percent, ratio=tables.ratio)
-    return environment.from_string(_text("page.html")).render(
+    return environment.from_string(text_of("page.html")).render(
         result=result,
         headline=_headline(result),
         stages=[_stage_row(stage) for stage in result.stages],
@@ -57,18 +57,18 @@ def render(result: Result) -> str:
         skipped=_skipped(result),
         recipe=yaml.safe_dump(result.recipe.to_json(), sort_keys=False, allow_unicode=True),
         figures=_figures(result, layers),
-        style=Markup(_text("page.css")),
-        script=Markup(_text("page.js")),
+        style=Markup(text_of("page.css")),
+        script=Markup(text_of("page.js")),
         plotly=Markup(get_plotlyjs()),
-        as_json=lambda value: Markup(_json(value)),
+        as_json=lambda value: Markup(json_of(value)),
     )
 
 
-def _text(name: str) -> str:
+def text_of(name: str) -> str:
     return (files("reticule.report") / name).read_text("utf-8")
 
 
-def _json(value: Any) -> str:
+def json_of(value: Any) -> str:
     """JSON that may stand inside a script element: no character of it can end that."""
     plain = json.dumps(value, allow_nan=False)
     return plain.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

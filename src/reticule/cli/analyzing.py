@@ -1,0 +1,98 @@
+"""``reticule analyze``: a network as a complex network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reticule import tables
+from reticule.cli import options
+from reticule.cli.opening import open_model, preprocessing_of
+from reticule.cli.output import note, present
+from reticule.data import Data
+from reticule.progress import Terminal
+from reticule.report import check_available
+from reticule.report.analysis import measure_rows, write_analysis
+from reticule.science.analysis import Analysis, summary
+from reticule.science.analysis import analyze as look_at
+
+
+def analyze(
+    model: options.Model,
+    data: Annotated[Path | None, typer.Option(metavar="DATA", help=options.DATA)] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE.html", help="Write a page.")
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="How many images to judge removals on.")] = 200,
+    times: Annotated[int, typer.Option(min=1, help="Random removals for each community.")] = 100,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    scale: options.Scale = None,
+    mean: options.Mean = "",
+    std: options.Std = "",
+    input_shape: options.InputShape = "",
+    like: options.Like = "",
+    json: options.Json = False,
+) -> None:
+    """Look at the network as a complex network: communities, hubs, robustness."""
+    if output is not None:
+        check_available()
+    pictures = Data(data) if data is not None else None
+    opened = open_model(model, input_shape, pictures, like)
+    if pictures is not None:
+        prepare = preprocessing_of(scale, mean, std, opened.about.preprocessing)
+        pictures = pictures.with_preprocessing(prepare)
+    found = look_at(
+        opened.packed, pictures, images=images, times=times, seed=seed, progress=Terminal()
+    )
+    name = Path(model).name
+    if output is not None:
+        write_analysis(found, name, output)
+        note(f"wrote {output}")
+    present(found.to_json(), lambda: _show(found, name), json)
+
+
+def _show(found: Analysis, name: str) -> None:
+    tables.show(
+        ("units of", "units", "degree", "strengths, Gini", "dead", "duplicates", "communities"),
+        [
+            (
+                group.name,
+                f"{group.units:,}",
+                f"{group.mean_degree:.1f}",
+                f"{group.inequality_of_strengths:.3f}",
+                f"{group.dead}",
+                f"{group.duplicates}",
+                f"{group.communities}",
+            )
+            for group in found.groups
+        ],
+    )
+    rows = [(row[0], *row[2:]) for row in measure_rows(found)]
+    tables.show(("measure", name, "by chance", "z", "p"), rows)
+    if found.removed:
+        tables.show(
+            ("without community", "units", "accuracy", "without others like them", "p"),
+            [
+                (
+                    f"{each.community}",
+                    f"{each.units}",
+                    tables.percent(each.accuracy),
+                    tables.percent(each.chance),
+                    f"{each.p:.3f}",
+                )
+                for each in found.removed
+            ],
+        )
+    if found.curves:
+        shares = [f"{100 * share:.0f} %" for share, _ in next(iter(found.curves.values()))]
+        tables.show(
+            ("hidden units gone", *shares),
+            [
+                (name, *(f"{right:.0f}" for _, right in points))
+                for name, points in found.curves.items()
+            ],
+        )
+    for line in summary(found):
+        print(line)
