@@ -62,13 +62,15 @@ def structure_of(data: bytes, at: int) -> int:
         _, at = read_varint(data, at)
     left = 1  # forms whose structure is still to come
     while left:
-        left += {2: 1, 3: 1, 5: 1, 6: 2, 7: 1, 8: 2, 9: 1, 10: 1}.get(tag, 0) - 1  # forms inside
+        left += {2: 1, 3: 1, 5: 1, 6: 2, 7: 1, 8: 2, 9: 1, 10: 1, 12: 1}.get(
+            tag, 0
+        ) - 1  # forms inside
         if tag in (2, 8):
             _, at = read_varint(data, at)
         elif tag in (4, 11):
             at += 5 if data[at] & (8 if tag == 4 else 64) else 3
-        elif tag in (9, 10):
-            for _ in range(3):
+        elif tag in (9, 10, 12):
+            for _ in range(4 if tag == 12 else 3):
                 _, at = read_varint(data, at)
         elif tag == 7:
             count, at = read_varint(data, at + 4)

@@ -365,6 +365,40 @@ def common_forms(seed: int = 0) -> Packed:
     )
 
 
+def in_blocks(rng: np.random.Generator, shape: Shape, sides: Shape, density: float) -> np.ndarray:
+    """A mask that keeps or drops whole blocks, some of each."""
+    coarse = rng.random([-(-axis // side) for axis, side in zip(shape, sides, strict=True)])
+    coarse = coarse <= max(np.quantile(coarse, density), coarse.min())
+    for axis, side in enumerate(sides):
+        coarse = coarse.repeat(side, axis)
+    return coarse[tuple(slice(axis) for axis in shape)]
+
+
+def block_forms(seed: int = 0) -> Packed:
+    """Pruned by the block: along channels, whole kernels, cut blocks, several row groups."""
+    rng = np.random.default_rng(seed)
+    shapes: dict[str, tuple[Shape, Shape]] = {
+        "matrix": ((12, 20), (4, 4)),
+        "cut": ((10, 13), (4, 8)),
+        "taps": ((8, 8, 3, 3), (4, 4, 1, 1)),
+        "kernels": ((6, 5, 3, 2), (1, 1, 3, 2)),
+        "rows": ((9, 7), (1, 7)),
+        "columns": ((9, 7), (9, 1)),
+        "volume": ((4, 4, 2, 2, 3), (2, 2, 2, 2, 3)),
+        "vector": ((40,), (8,)),
+    }
+    forms: dict[str, Form] = {}
+    for name, (shape, sides) in shapes.items():
+        mask = in_blocks(rng, shape, sides, 0.4)
+        forms[name] = Sparse.at(mask, quantised(rng, (int(mask.sum()),)))
+    large = in_blocks(rng, (136, 1024), (8, 64), 0.05)  # row groups of 64 rows, and of 4096
+    codes = rng.integers(0, 3, int(large.sum())).astype("u1")
+    forms["large"] = Sparse.at(large, Codebook(codes, Dense(np.array([-1, 1, 2], "f4"))))
+    pruned = in_blocks(rng, (8, 8), (2, 4), 0.5)
+    forms["scaled"] = scaled(rng, Sparse.at(pruned, quantised(rng, (int(pruned.sum()),))))
+    return packed_of(forms)
+
+
 def bitplanes(
     rng: np.random.Generator, shape: Shape, block: int = 4, step: float = 0.125
 ) -> BitPlanes:
@@ -418,6 +452,7 @@ SAMPLES = {
     "hashed": hashed_forms,
     "transformed": transformed_forms,
     "common": common_forms,
+    "blocks": block_forms,
     "scaled": scaled_forms,
 }
 

@@ -46,6 +46,17 @@ def numbers(dtype: str) -> st.SearchStrategy[float]:
 
 
 @st.composite
+def masks(draw: st.DrawFn, shape: tuple[int, ...]) -> np.ndarray:
+    """Of single weights, or of blocks, the last ones cut."""
+    sides = draw(st.tuples(*[st.sampled_from([1, 1, 2, 4, axis or 1]) for axis in shape]))
+    counts = tuple(-(-axis // side) for axis, side in zip(shape, sides, strict=True))
+    mask = draw(hnp.arrays(bool, counts))
+    for axis, side in enumerate(sides):
+        mask = mask.repeat(side, axis)
+    return mask[tuple(slice(axis) for axis in shape)]
+
+
+@st.composite
 def dense_forms(draw: st.DrawFn, shape: tuple[int, ...]) -> Dense:
     dtype = draw(st.sampled_from(["f4", "f2"]))
     return Dense(draw(hnp.arrays(dtype, shape, elements=numbers(dtype))))
@@ -82,7 +93,7 @@ def forms(
         indices = draw(hnp.arrays(np.uint8, shape, elements=st.integers(0, k - 1)))
         return Codebook(indices, draw(forms((k,), depth - 1)))
     if kind == "sparse":
-        mask = draw(hnp.arrays(bool, shape))
+        mask = draw(masks(shape))
         return Sparse.at(mask, draw(forms((int(mask.sum()),), depth - 1, True)))
     if kind == "hashed":
         size = prod(shape)

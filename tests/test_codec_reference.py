@@ -169,6 +169,32 @@ class Array:
         return [v for v, kept in zip(self.values, self.under.values, strict=True) if kept]
 
 
+@dataclass
+class Marked:
+    """A mask of weights that follows from one of blocks."""
+
+    layout: tuple
+    sides: list
+    blocks: Array
+
+    @property
+    def values(self):
+        counts = self.blocks.layout
+        return [
+            self.blocks.values[
+                functools.reduce(
+                    lambda at, axis: at * counts[axis] + place[axis] // self.sides[axis],
+                    range(4),
+                    0,
+                )
+            ]
+            for place in itertools.product(*map(range, self.layout))
+        ]
+
+    def visible(self):
+        return self.values
+
+
 def layout_of(shape):
     if len(shape) < 2:
         return 1, math.prod(shape), 1, 1
@@ -216,14 +242,19 @@ class Tensor:
                 extra = struct.unpack("<f", step)[0], side, columns, blocks
                 kind, detail = "integers", 0
             array = None
-            if tag not in (5, 6, 7, 9, 10):
+            if tag == 12:
+                sides = [body.varint() for _ in range(4)]
+                counts = [math.ceil(n / side) for n, side in zip(layout, sides, strict=True)]
+                tensor.arrays.append(Array("mask", tuple(counts), None))
+                array = tensor.arrays[-1].marks = Marked(layout, sides, tensor.arrays[-1])
+            elif tag not in (5, 6, 7, 9, 10):
                 own = layout_of(tensor.shape[:-2]) if tag == 8 else layout
                 array = Array(kind, own, mask, detail)
                 tensor.arrays.append(array)
             tensor.parts.append((tag, array, extra))
             if tag == 2:
                 waiting.append(((1, extra, 1, 1), None))
-            elif tag == 3:
+            elif tag in (3, 12):
                 waiting.append((layout, array))
             elif tag in (5, 9, 10):
                 waiting.append((layout, mask))
@@ -261,7 +292,7 @@ class Tensor:
         if tag == 2:
             table = ranked(inner)
             return [table[rank] for rank in array.visible()]
-        if tag == 3:
+        if tag in (3, 12):
             values = iter(inner)
             return [next(values) if kept else 0.0 for kept in array.visible()]
         if tag == 6:
@@ -282,9 +313,16 @@ class Tensor:
 # Chunks ---------------------------------------------------------------------------------------
 
 
-def group_rows(layout):
-    columns = math.prod(layout[1:])
-    return math.ceil(2**16 / columns)
+def group_rows(array):
+    while isinstance(array, Array) and array.under:
+        array = array.under
+    marked = getattr(array, "marks", array)  # a mask of blocks is cut where what it marks is
+    rows = math.ceil(2**16 / math.prod(marked.layout[1:]))
+    if not isinstance(marked, Marked):
+        return rows
+    height = marked.sides[0]
+    rows += -rows % height
+    return rows // height if marked is not array else rows
 
 
 def chunks_of(tensors, target):
@@ -292,11 +330,11 @@ def chunks_of(tensors, target):
     chunks, current, held = [], [], 0
     for tensor in tensors:
         full = [array for array in tensor.arrays if array.values]
-        counts = [math.ceil(array.layout[0] / group_rows(array.layout)) for array in full]
+        counts = [math.ceil(array.layout[0] / group_rows(array)) for array in full]
         for group in range(max(counts, default=0)):
             for array, count in zip(full, counts, strict=True):
                 if group < count:
-                    rows = group_rows(array.layout)
+                    rows = group_rows(array)
                     first = group * rows
                     rows = min(rows, array.layout[0] - first)
                     current.append((array, first, rows))
@@ -313,7 +351,8 @@ def instant(data, pieces):
         columns = math.prod(array.layout[1:])
         where = range(first * columns, (first + rows) * columns)
         if array.under:
-            where = [place for place in where if array.under.values[place]]
+            under = array.under.values
+            where = [place for place in where if under[place]]
             rows, columns = 1, len(where)
         if array.kind == "integers":
             found = integers(body, len(where))
@@ -400,7 +439,7 @@ def trellis(array):
     columns = math.prod(array.layout[1:])
     state, levels = 0, []
     for place, k in enumerate(array.values):
-        if place % (columns * group_rows(array.layout)) == 0:
+        if place % (columns * group_rows(array)) == 0:
             state = 0
         odd = state % 2
         levels.append(2 * k - odd * ((k > 0) - (k < 0)))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from reticule.engine import Model
 from reticule.engine.kernels import linear
 from reticule.engine.operands import BLOCK_BYTES, FormOperand, operand_of
+from reticule.engine.operands.blocks import StripsOperand
 from reticule.forms import (
     Codebook,
     Common,
@@ -79,6 +80,13 @@ def hashed(rng, shape):
     return Hashed(shape, 5, (-(-size // 3),), quantised(rng, (-(-size // 3),)))
 
 
+def strips(rng, shape, values):
+    """Pruned by blocks of four rows and two columns of channels."""
+    mask = rng.random((-(-shape[0] // 4), -(-shape[1] // 2), *shape[2:])) < 0.4
+    mask = mask.repeat(4, 0).repeat(2, 1)[: shape[0], : shape[1]]
+    return Sparse.at(mask, values(rng, (int(mask.sum()),)))
+
+
 def common(rng, shape, residual):
     """Kernels with common parts; a linear layer has none."""
     if len(shape) != 4:
@@ -108,6 +116,10 @@ MAKERS = {
     "codebook16": lambda rng, shape: codebook(rng, shape, 16),
     "codebook300": lambda rng, shape: codebook(rng, shape, 300),
     "sparse": lambda rng, shape: sparse(rng, shape, dense),
+    "strips": lambda rng, shape: strips(rng, shape, dense),
+    "strips codebook16": lambda rng, shape: strips(rng, shape, MAKERS["codebook16"]),
+    "strips codebook300": lambda rng, shape: strips(rng, shape, MAKERS["codebook300"]),
+    "strips quantised": lambda rng, shape: strips(rng, shape, quantised),
     "sparse float16": lambda rng, shape: sparse(rng, shape, MAKERS["float16"]),
     "sparse codebook16": lambda rng, shape: sparse(rng, shape, MAKERS["codebook16"]),
     "sparse codebook300": lambda rng, shape: sparse(rng, shape, MAKERS["codebook300"]),
@@ -269,6 +281,29 @@ def test_weights_used_as_plain_values():
         )
         x = rng.standard_normal((3, 6, 6)).astype("f4")
         assert_close(Model(Packed(graph, {"w": form}))(x), x @ form.dense() + form.dense())
+
+
+@pytest.mark.parametrize("batch", [1, 3, 40])
+def test_strips_are_held_and_multiplied_four_rows_together(batch):
+    rng = np.random.default_rng(8)
+    form = strips(rng, (24, 30), MAKERS["codebook16"])
+    operand = operand_of(form)
+    assert isinstance(operand, StripsOperand)
+    assert operand.nbytes < form.indptr.nbytes + form.columns.nbytes / 3 + form.columns.size + 64
+    np.testing.assert_array_equal(operand.matrix(3, 17), form.dense()[3:17])
+    x = rng.standard_normal((batch, 30)).astype("f4")
+    assert_close(operand.linear(x, 1), x.astype("f8") @ form.dense().T)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3])  # of three, strips lie across the borders
+def test_strips_and_groups_of_channels(groups):
+    rng = np.random.default_rng(9)
+    form = strips(rng, (24 if groups < 3 else 18, 4, 3, 3), dense)
+    node = Node("Conv", "c", ("x", "w"), ("y",), {"group": groups})
+    graph = Graph({"x": (4 * groups, 9, 9)}, ("y",), (node,), {"w": form.shape})
+    x = rng.standard_normal((2, 4 * groups, 9, 9)).astype("f4")
+    found = Model(Packed(graph, {"w": form}))(x)
+    assert_close(found, Model(Packed(graph, {"w": Dense(form.dense())}))(x))
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ namespace nb = nanobind;
 
 namespace reticule {
 
+void bind_blocks(nb::module_ &m);
 void bind_sparse(nb::module_ &m);
 void bind_spectral(nb::module_ &m);
 
@@ -256,6 +257,7 @@ void lrn(const Input<3> &x, const Output<3> &out, Index size, float alpha, float
 
 void bind_kernels(nb::module_ &m) {
     using namespace reticule;
+    bind_blocks(m);
     bind_sparse(m);
     bind_spectral(m);
     m.def("im2col", &im2col, nb::arg("x").noconvert(), nb::arg("out").noconvert(),

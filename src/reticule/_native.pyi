@@ -2,8 +2,8 @@ import numpy as np
 
 Pair = tuple[int, ...]
 
-# Engine kernels (kernels.cpp, sparse_kernels.cpp).  Arrays must be contiguous and have
-# exactly the type named in their docstrings; ValueError or TypeError otherwise.
+# Engine kernels (kernels.cpp, sparse_kernels.cpp, block_kernels.cpp).  Arrays must be contiguous
+# and have exactly the type named in their docstrings; ValueError or TypeError otherwise.
 
 def lookup(codes: np.ndarray, table: np.ndarray, out: np.ndarray) -> None: ...
 def inverse_dct(
@@ -11,6 +11,15 @@ def inverse_dct(
     out: np.ndarray,
     vertical: np.ndarray,
     horizontal: np.ndarray,
+    threads: int,
+) -> None: ...
+def block_columns(
+    indptr: np.ndarray,
+    columns: np.ndarray,
+    values: np.ndarray,
+    table: np.ndarray,
+    x: np.ndarray,
+    out: np.ndarray,
     threads: int,
 ) -> None: ...
 def sparse_columns(

@@ -52,6 +52,7 @@ class AdaptiveCoder:
         try:
             for piece in pieces:
                 self._read(coder, piece, reader)
+                piece.spread()
                 ends.append(coder.position())
             coder.finish()
         except ValueError as problem:

@@ -59,6 +59,11 @@ class Layout:
         return cls(rows, channels, prod(kernel[:-1]), prod(kernel[-1:]))
 
     @property
+    def axes(self) -> Shape:
+        """The four as the shape of an array."""
+        return self.rows, self.channels, self.height, self.width
+
+    @property
     def columns(self) -> int:
         """Values in a row."""
         return self.channels * self.height * self.width
@@ -75,7 +80,8 @@ class Array:
 
     ``largest`` bounds integers in absolute value.  ``states`` is that of the trellis
     whose path the integers describe; they are levels once they have been decoded.
-    ``mask`` comes earlier in the list of arrays.
+    ``mask`` comes earlier in the list of arrays.  ``blocks`` is what a mask of blocks marks,
+    and ``together`` how many rows of that must stay in one row group.
     """
 
     kind: Kind
@@ -85,13 +91,51 @@ class Array:
     states: int = 0
     mask: Array | None = None
     role: Role = Role.WEIGHTS
+    blocks: Blocks | None = None
+    together: int = 1
+
+    @property
+    def group_rows(self) -> int:
+        """Rows of a row group; what lies under a mask of blocks is cut where that is."""
+        if self.blocks is not None:
+            return self.blocks.mask.group_rows // self.blocks.mask.together
+        if self.mask is not None:
+            return self.mask.group_rows
+        rows = trellis_rows(self.layout.columns)
+        return rows + -rows % self.together
 
     @property
     def groups(self) -> int:
         """Row groups, which are coded one by one; an empty array has none."""
         if not self.layout.size:
             return 0
-        return -(-self.layout.rows // trellis_rows(self.layout.columns))
+        return -(-self.layout.rows // self.group_rows)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Blocks of a tensor, whose ``sides`` are those of its layout: the last ones may be cut.
+
+    ``mask`` is not stored: it is filled from the mask of the blocks.
+    """
+
+    sides: Shape
+    mask: Array
+
+    @property
+    def layout(self) -> Layout:
+        """One place for each block."""
+        fine = self.mask.layout.axes
+        return Layout(*(-(-axis // side) for axis, side in zip(fine, self.sides, strict=True)))
+
+    def fill(self, marked: np.ndarray, first: int) -> None:
+        """Mark the weights of some rows of blocks, those from ``first`` on."""
+        axes = self.mask.layout.axes
+        rows = slice(first * self.sides[0], (first + len(marked)) * self.sides[0])
+        into = self.mask.data.reshape(axes)[rows]
+        for axis, side in enumerate(self.sides):
+            marked = marked.repeat(side, axis)
+        into[...] = marked[tuple(slice(length) for length in into.shape)]
 
 
 @dataclass(frozen=True)
@@ -105,8 +149,7 @@ class Piece:
     @classmethod
     def of(cls, array: Array, group: int) -> Piece:
         """The row group of this number."""
-        whole = array.layout
-        rows = trellis_rows(whole.columns)
+        whole, rows = array.layout, array.group_rows
         first = group * rows
         layout = Layout(min(rows, whole.rows - first), whole.channels, whole.height, whole.width)
         return cls(array, layout, first * whole.columns)
@@ -139,6 +182,12 @@ class Piece:
         else:
             self.data[:] = 0
             self.data[self.mask.astype(bool)] = values
+
+    def spread(self) -> None:
+        """A mask of blocks marks their weights, before what lies under them is decoded."""
+        if self.array.blocks is not None:
+            first = self.first // max(self.array.layout.columns, 1)
+            self.array.blocks.fill(self.data.reshape(self.layout.axes), first)
 
     def restore(self) -> None:
         """Indices of a trellis become the levels that they stand for."""

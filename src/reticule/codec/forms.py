@@ -17,7 +17,8 @@ from reticule.codec.arrays import Array, Slot
 from reticule.codec.bits import ByteReader
 from reticule.codec.limits import Budget, Limits, size_within
 from reticule.codec.parts import Part, Reader, Writer
-from reticule.codec.storage import REGISTRY
+from reticule.codec.storage import IN_BLOCKS, REGISTRY
+from reticule.codec.storage.blocks import in_blocks
 from reticule.errors import Fault, ModelError
 from reticule.forms import Dense, Form
 from reticule.forms.base import Shape
@@ -25,9 +26,11 @@ from reticule.forms.base import Shape
 _DEFAULT = Limits()
 
 
-def _tag_of(form: Form) -> int:
+def _tag_of(form: Form, slot: Slot) -> int:
     if isinstance(form, Dense):
         return 0 if form.values.dtype == np.float32 else 1
+    if in_blocks(form, slot):
+        return IN_BLOCKS
     for tag, entry in REGISTRY.items():
         if type(form) is entry.kind:
             return tag
@@ -38,14 +41,15 @@ def write_form(form: Form, out: Writer) -> None:
     """Append a tensor: rank and first tag in one integer, its axes, and its parts."""
     if len(form.shape) > _DEFAULT.rank:
         raise ModelError(f"shape {form.shape} has rank {len(form.shape)}")
-    out.structure.varint(len(form.shape) + 16 * _tag_of(form))
+    whole = Slot.of(form.shape)
+    out.structure.varint(len(form.shape) + 16 * _tag_of(form, whole))
     for axis in form.shape:
         out.structure.varint(axis)
-    waiting = [(form, Slot.of(form.shape))]
+    waiting = [(form, whole)]
     parts = 0
     while waiting:
         part, slot = waiting.pop()
-        tag = _tag_of(part)
+        tag = _tag_of(part, slot)
         parts += 1
         if parts > _DEFAULT.form_parts:
             raise ModelError(f"more than {_DEFAULT.form_parts} nested forms")

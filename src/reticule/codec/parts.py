@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from reticule.codec.arrays import Array, Kind, Role, Slot
+from reticule.codec.arrays import Array, Blocks, Kind, Role, Slot
 from reticule.codec.bits import ByteReader, ByteWriter
 from reticule.codec.limits import Budget
 from reticule.errors import Fault, FormatError
@@ -32,13 +32,20 @@ class Writer:
     arrays: list[Array] = field(default_factory=list)
 
     def array(
-        self, slot: Slot, kind: Kind, values: np.ndarray, largest: int = 0, states: int = 0
+        self,
+        slot: Slot,
+        kind: Kind,
+        values: np.ndarray,
+        largest: int = 0,
+        states: int = 0,
+        blocks: Blocks | None = None,
     ) -> Array:
         """Add an array; ``values`` has the shape of the form in this slot."""
         data = slot.place(values)
         role = _role(kind, slot)
-        self.arrays.append(Array(kind, slot.layout, data, largest, states, slot.mask, role))
-        return self.arrays[-1]
+        array = Array(kind, slot.layout, data, largest, states, slot.mask, role, blocks)
+        self.arrays.append(array)
+        return array
 
 
 @dataclass(frozen=True)
@@ -54,13 +61,22 @@ class Reader:
         """The error to raise for this tensor, now or when it is built."""
         return FormatError(fault, self.where, detail)
 
-    def array(self, slot: Slot, kind: Kind, dtype: str, largest: int = 0, states: int = 0) -> Array:
+    def array(
+        self,
+        slot: Slot,
+        kind: Kind,
+        dtype: str,
+        largest: int = 0,
+        states: int = 0,
+        blocks: Blocks | None = None,
+    ) -> Array:
         """An array like the writer's, to be filled before the form is built."""
         self.budget.spend(slot.layout.size, self.where)
         data = np.empty(slot.layout.size, dtype)
         role = _role(kind, slot)
-        self.arrays.append(Array(kind, slot.layout, data, largest, states, slot.mask, role))
-        return self.arrays[-1]
+        array = Array(kind, slot.layout, data, largest, states, slot.mask, role, blocks)
+        self.arrays.append(array)
+        return array
 
 
 def _role(kind: Kind, slot: Slot) -> Role:

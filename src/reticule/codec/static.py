@@ -36,6 +36,7 @@ class StaticCoder:
         for piece in pieces:
             before = reader.at
             _READERS[piece.array.kind](piece, reader, limits)
+            piece.spread()
             sizes.append(reader.at - before)
         reader.finish()
         return sizes

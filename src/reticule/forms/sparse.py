@@ -8,6 +8,9 @@ import numpy as np
 
 from reticule.forms.base import Form, Shape, frozen, matrix_shape, smallest_uint
 
+LARGEST_SIDE = 64
+"""Of blocks that are looked for, in rows and in columns."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sparse(Form):
@@ -107,3 +110,31 @@ class Sparse(Form):
             + count * max(cols - 1, 1).bit_length()
             + self.values.bits
         )
+
+
+def block_sides(mask: np.ndarray) -> Shape:
+    """Sides of the largest blocks that a mask (rows, columns, kernel's axes) is made of.
+
+    Powers of two along rows and columns, the last block cut; or a whole axis.
+
+    >>> block_sides(np.kron([[1, 0], [0, 1]], np.ones((4, 8)))[:6])
+    (4, 8)
+    """
+    found = []
+    for axis, length in enumerate(mask.shape):
+        side = 1
+        while side < length and (axis > 1 or side < LARGEST_SIDE):
+            wider = min(2 * side, length) if axis < 2 else length
+            if not _constant(mask, axis, wider):
+                break
+            side = wider
+        found.append(side)
+        mask = mask[(slice(None),) * axis + (slice(None, None, side),)]
+    return tuple(found)
+
+
+def _constant(mask: np.ndarray, axis: int, side: int) -> bool:
+    """Whether a mask says the same all along each piece of an axis."""
+    lines = np.moveaxis(mask, axis, 0)
+    heads = lines[::side].repeat(side, 0)[: len(lines)]
+    return np.array_equal(lines != 0, heads != 0)

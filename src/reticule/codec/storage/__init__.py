@@ -1,6 +1,7 @@
 """How each form is stored: one module for each form, one entry in ``REGISTRY``."""
 
 from reticule.codec.parts import FormCodec
+from reticule.codec.storage.blocks import BlocksCodec
 from reticule.codec.storage.codebook import CodebookCodec
 from reticule.codec.storage.common import CommonCodec
 from reticule.codec.storage.dense import DenseCodec
@@ -11,6 +12,9 @@ from reticule.codec.storage.quantised import QuantisedCodec
 from reticule.codec.storage.scaled import ScaledCodec
 from reticule.codec.storage.sparse import SparseCodec
 from reticule.codec.storage.spectral import SpectralCodec
+
+IN_BLOCKS = 12
+"""The tag of a sparse form whose mask is one of blocks."""
 
 REGISTRY: dict[int, FormCodec] = {
     0: DenseCodec("<f4"),
@@ -25,5 +29,6 @@ REGISTRY: dict[int, FormCodec] = {
     9: LappedCodec(),
     10: WaveletCodec(),
     11: PlanesCodec(),
+    IN_BLOCKS: BlocksCodec(),
 }
 """By the tag that the file has for the form."""

@@ -10,7 +10,9 @@ dense              float32, or float16          nothing; float16: expanded, as b
 codebook           uint8/uint16 and table       linear: a block of rows at a time;
                                                 convolution: this layer's matrix
 sparse             row pointers, columns        nothing: multiplied as it lies in memory,
-                   (uint16/uint32), and values  codes of a codebook included
+                   (uint16/uint32), and values  codes of a codebook included; where rows were
+                                                pruned four by four, they share columns and
+                                                are multiplied together
 quantised          int8/int16/int32 levels      as codebook
 spectral           its coefficients' operand    sparse ones: windows are transformed, kernels
                                                 are not restored; others: as codebook
@@ -44,6 +46,7 @@ from collections.abc import Callable
 from reticule.engine.operands.base import BLOCK_BYTES as BLOCK_BYTES
 from reticule.engine.operands.base import DenseOperand as DenseOperand
 from reticule.engine.operands.base import Operand as Operand
+from reticule.engine.operands.blocks import StripsOperand, strips_of
 from reticule.engine.operands.codebook import CodebookOperand
 from reticule.engine.operands.common import CommonOperand
 from reticule.engine.operands.generic import FormOperand as FormOperand
@@ -69,10 +72,16 @@ from reticule.forms import (
     Wavelet,
 )
 
+
+def _of_sparse(form: Sparse) -> Operand:
+    order = strips_of(form)
+    return SparseOperand(form) if order is None else StripsOperand(form, order)
+
+
 RUN_FORMS: dict[type[Form], Callable[..., Operand]] = {
     Dense: lambda form: DenseOperand(form.values),
     Codebook: CodebookOperand,
-    Sparse: SparseOperand,
+    Sparse: _of_sparse,
     Quantised: QuantisedOperand,
     Scaled: lambda form: ScaledOperand(form, operand_of(form.values)),
     Hashed: HashedOperand,
