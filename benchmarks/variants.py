@@ -13,6 +13,8 @@ images read once.
 * ``cnnpack``: frequencies against taps, shrunk alike and trained for 5 epochs.
 * ``optimal-brain``: pruned without retraining, from 512 images without their labels.
 * ``soft-weight-sharing``: LeNet-5 with a prior that weighs more.
+* ``block-pruning``: single weights against blocks of 4 x 4, densities chosen for equal bytes.
+* ``block-diagonal``: four parts.
 
 Rows go to benchmarks/results/variants.csv as they come; those that are there are skipped
 (``--again`` measures them once more).
@@ -23,6 +25,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,6 @@ from storage_methods.cell import COLUMNS, cell
 
 from reticule.recipes import recipe_text
 
-NETWORKS = {"soft-weight-sharing": "lenet5"}  # by study; the others are of resnet20
 FILES = Path(__file__).parent / "files"
 
 Changes = Mapping[str, Mapping[str, Any]]
@@ -48,24 +50,61 @@ def _shrunk(transform: str, shrinkage: float) -> Changes:
 
 
 FIFTEEN = {"training": {"learning_rate": 0.003, "distil": 0.5, "temperature": 2.0, "epochs": 15}}
-STUDIES: dict[str, dict[str, Changes]] = {
-    "freshnets": {
-        "taps": {
-            "frequency-hashing": {"method": "hashing", "alpha": None, "beta": None},
-            "retrain": FIFTEEN,
-        },
-        "bands alike": {"frequency-hashing": {"alpha": 1.0, "beta": 1.0}, "retrain": FIFTEEN},
-        "skewed": {"retrain": FIFTEEN},
-    },
-    "cnnpack": {
-        "frequencies, 2.0": _shrunk("dct", 2.0),
-        "taps, 1.8": _shrunk("none", 1.8),
-    },
-    "optimal-brain": {
-        f"{zero} % zero": {"optimal-brain": {"density": 1 - zero / 100, "quantise": False}}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A recipe with other settings for some of its stages, on a network."""
+
+    name: str
+    changes: Changes
+    recipe: str = ""  # the study's name, if left out
+    network: str = "resnet20"
+
+
+def _blocks(network: str, single: float, blocks: float) -> list[Variant]:
+    return [
+        Variant(
+            f"single weights, {single:g}",
+            {"gradual-pruning": {"density": single}},
+            "deep-compression",
+            network,
+        ),
+        Variant(f"blocks, {blocks:g}", {"block-pruning": {"density": blocks}}, network=network),
+    ]
+
+
+STUDIES: dict[str, list[Variant]] = {
+    "freshnets": [
+        Variant(
+            "taps",
+            {
+                "frequency-hashing": {"method": "hashing", "alpha": None, "beta": None},
+                "retrain": FIFTEEN,
+            },
+        ),
+        Variant(
+            "bands alike",
+            {"frequency-hashing": {"alpha": 1.0, "beta": 1.0}, "retrain": FIFTEEN},
+        ),
+        Variant("skewed", {"retrain": FIFTEEN}),
+    ],
+    "cnnpack": [
+        Variant("frequencies, 2.0", _shrunk("dct", 2.0)),
+        Variant("taps, 1.8", _shrunk("none", 1.8)),
+    ],
+    "optimal-brain": [
+        Variant(
+            f"{zero} % zero",
+            {"optimal-brain": {"density": 1 - zero / 100, "quantise": False}},
+        )
         for zero in (60, 65, 70)
-    },
-    "soft-weight-sharing": {"tau 0.12": {"soft-weight-sharing": {"tau": 0.12}}},
+    ],
+    "soft-weight-sharing": [
+        Variant("tau 0.12", {"soft-weight-sharing": {"tau": 0.12}}, network="lenet5")
+    ],
+    "block-pruning": [*_blocks("lenet300100", 0.05, 0.1), *_blocks("resnet20", 0.35, 0.42)],
+    "block-diagonal": [Variant("4 parts", {}, network="lenet300100"), Variant("4 parts", {})],
 }
 
 
@@ -89,17 +128,17 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="also what was measured before")
     given = parser.parse_args()
     rows = Table("variants", ("network", "recipe", "variant"), COLUMNS)
-    for recipe in given.study or STUDIES:
-        for variant, changes in STUDIES[recipe].items():
-            network = NETWORKS.get(recipe, "resnet20")
-            key = (network, recipe, variant)
+    for study in given.study or STUDIES:
+        for variant in STUDIES[study]:
+            recipe = variant.recipe or study
+            key = (variant.network, recipe, variant.name)
             if key in rows.rows and not given.again:
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 settings = Path(folder) / "variant.yaml"
-                settings.write_text(changed(recipe, changes), "utf-8")
+                settings.write_text(changed(recipe, variant.changes), "utf-8")
                 path = FILES / "variants" / f"{'-'.join(key)}.ret".replace(" ", "")
-                made = cell(given.shared, network, str(settings), path, None)
+                made = cell(given.shared, variant.network, str(settings), path, None)
             rows.put(*key, version=own_version(), **made)
 
 

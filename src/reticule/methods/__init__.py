@@ -18,6 +18,8 @@ from reticule.methods.lowbit.inq import PowersOfTwo as PowersOfTwo
 from reticule.methods.lowbit.ternary import Ternary as Ternary
 from reticule.methods.lowbit.ttq import TrainedTernary as TrainedTernary
 from reticule.methods.obs.optimal_brain import OptimalBrain as OptimalBrain
+from reticule.methods.prune.blocks import BlockPruning as BlockPruning
+from reticule.methods.prune.diagonal import BlockDiagonal as BlockDiagonal
 from reticule.methods.prune.gradual import GradualPruning as GradualPruning
 from reticule.methods.prune.surgery import DynamicSurgery as DynamicSurgery
 from reticule.methods.prune.threshold import ThresholdPruning as ThresholdPruning

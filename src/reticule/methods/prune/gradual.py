@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
+from torch import Tensor
 
 from reticule.forms import Packed
 from reticule.methods.base import Context, Outcome, method
@@ -66,8 +67,12 @@ class GradualPruning:
     needs_data: ClassVar[bool] = True
     settles: ClassVar[bool] = True
 
+    def selected(self, packed: Packed) -> tuple[list[str], dict[str, str]]:
+        """Tensors to prune, and what is left alone with the reason."""
+        return select(packed, skip=self.skip, smallest=self.smallest, accept=prunable)
+
     def apply(self, packed: Packed, context: Context) -> Outcome:
-        names, skipped = select(packed, skip=self.skip, smallest=self.smallest, accept=prunable)
+        names, skipped = self.selected(packed)
         notes: dict[str, Any] = {}
         if self.density != "auto":
             pruned = self._ramp(packed, names, self.density, context, 0)
@@ -93,6 +98,10 @@ class GradualPruning:
     def _masks(self, weights: Mapping[str, np.ndarray], density: float) -> dict[str, np.ndarray]:
         return masks_at(weights, density, scope=self.scope, score=self.score, floor=self.floor)
 
+    def _penalty(self, twins: Mapping[str, MaskedTwin]) -> Callable[[], Tensor] | None:
+        """What is added to the loss; for variants of the method."""
+        return None
+
     def _ramp(
         self, packed: Packed, names: Sequence[str], target: float, context: Context, attempt: int
     ) -> Packed:
@@ -100,6 +109,7 @@ class GradualPruning:
         settings = resolved(self.training, self.share, context, packed, target)
         masked = _masked(packed, names)
         twins = {**twins_of(packed.forms), **masked}
+        penalty = self._penalty(masked)
 
         def renew(step: int, steps: int) -> None:
             period = max(1, int(steps * self.ramp) // self.updates)
@@ -117,6 +127,7 @@ class GradualPruning:
             progress=context.progress,
             title=f"pruning to {100 * target:.3g} %",
             before_step=renew,
+            penalty=penalty,
         )
         self._cut(masked, target)
         return settled(packed, twins)
