@@ -15,6 +15,7 @@ images read once.
 * ``soft-weight-sharing``: LeNet-5 with a prior that weighs more.
 * ``block-pruning``: single weights against blocks of 4 x 4, densities chosen for equal bytes.
 * ``block-diagonal``: four parts.
+* ``diversity``: a quarter of the multiplications gone, tuned, and nothing else.
 
 Rows go to benchmarks/results/variants.csv as they come; those that are there are skipped
 (``--again`` measures them once more).
@@ -37,8 +38,11 @@ from reticule.recipes import recipe_text
 
 FILES = Path(__file__).parent / "files"
 
-Changes = Mapping[str, Mapping[str, Any]]
-"""New settings for the stages of these methods; "method" among them replaces the method."""
+Changes = Mapping[str, Mapping[str, Any] | None]
+"""New settings for the stages of these methods; "method" among them replaces the method.
+
+None takes the stage out.
+"""
 
 
 def _shrunk(transform: str, shrinkage: float) -> Changes:
@@ -60,6 +64,7 @@ class Variant:
     changes: Changes
     recipe: str = ""  # the study's name, if left out
     network: str = "resnet20"
+    minutes: float | None = None  # of training; what the recipe takes, if left out
 
 
 def _blocks(network: str, single: float, blocks: float) -> list[Variant]:
@@ -104,6 +109,13 @@ STUDIES: dict[str, list[Variant]] = {
         Variant("tau 0.12", {"soft-weight-sharing": {"tau": 0.12}}, network="lenet5")
     ],
     "block-pruning": [*_blocks("lenet300100", 0.05, 0.1), *_blocks("resnet20", 0.35, 0.42)],
+    "diversity": [
+        Variant(
+            "15 min of tuning, not quantised",
+            {"retrain": {"share": 1.0}, "trellis-quantisation": None},
+            minutes=15,
+        )
+    ],
     "block-diagonal": [Variant("4 parts", {}, network="lenet300100"), Variant("4 parts", {})],
 }
 
@@ -112,8 +124,12 @@ def changed(recipe: str, changes: Changes) -> str:
     """A recipe of the package with other settings, as YAML; None takes a setting out."""
     loaded = yaml.safe_load(recipe_text(recipe))
     unused = dict(changes)
-    for stage in loaded["stages"]:
-        stage |= unused.pop(stage["method"], {})
+    for stage in list(loaded["stages"]):
+        new = unused.pop(stage["method"], {})
+        if new is None:
+            loaded["stages"].remove(stage)
+            continue
+        stage |= new
         for name in [name for name, value in stage.items() if value is None]:
             del stage[name]
     if unused:
@@ -138,7 +154,7 @@ def main() -> None:
                 settings = Path(folder) / "variant.yaml"
                 settings.write_text(changed(recipe, variant.changes), "utf-8")
                 path = FILES / "variants" / f"{'-'.join(key)}.ret".replace(" ", "")
-                made = cell(given.shared, variant.network, str(settings), path, None)
+                made = cell(given.shared, variant.network, str(settings), path, variant.minutes)
             rows.put(*key, version=own_version(), **made)
 
 
