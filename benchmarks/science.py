@@ -4,6 +4,7 @@
     python benchmarks/science.py scale            # the same at the size of AlexNet's layers
     python benchmarks/science.py masks FILE.ret   # pruned networks: what blocks know of the masks
     python benchmarks/science.py neurons ../shared   # accuracy against neurons kept
+    python benchmarks/science.py submodularity ../shared   # do gains shrink as sets grow?
 
 Others are scikit-learn, and sparsebm where it is installed (it is told the number of blocks, and
 stopped after ten minutes).  Rows go to benchmarks/results/science_*.csv as they come, and tables
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from channels import COLUMNS as CHANNELS
 from coding.table import Table, own_version
-from network_science import masks, neurons, page, planted
+from network_science import masks, neurons, page, planted, submodularity
 
 FITS = (
     "blocks_rows", "blocks_columns", "rand_rows", "rand_columns", "bits", "bits_planted",
@@ -41,6 +42,9 @@ TABLES = {
         "science_neurons",
         ("network", "kept", "selection", "refit", "seed"),
         ("before", "after", "lost", "macs", "seconds"),
+    ),
+    "science_submodularity": Table(
+        "science_submodularity", ("network", "layer", "function"), submodularity.COLUMNS
     ),
 }
 
@@ -82,10 +86,16 @@ def of_neurons(shared: Path, seeds: int) -> None:
             put(TABLES["science_neurons"], *row, **values)
 
 
+def of_submodularity(shared: Path) -> None:
+    for row, values in submodularity.rows(shared):
+        put(TABLES["science_submodularity"], *row, **values)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=("planted", "scale", "masks", "neurons", "page"))
-    parser.add_argument("files", type=Path, nargs="*", help="of masks; the folder of neurons")
+    parts = ("planted", "scale", "masks", "neurons", "submodularity", "page")
+    parser.add_argument("part", choices=parts)
+    parser.add_argument("files", type=Path, nargs="*", help="of masks; for others SHARED")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--again", action="store_true", help="also what was measured before")
     given = parser.parse_args()
@@ -95,6 +105,8 @@ def main() -> None:
         of_scale()
     elif given.part == "neurons":
         of_neurons(given.files[0], min(given.seeds, 5))
+    elif given.part == "submodularity":
+        of_submodularity(given.files[0])
     elif given.part == "masks":
         of_masks(given.files)
     page.write(TABLES)

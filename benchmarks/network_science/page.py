@@ -20,6 +20,7 @@ def write(tables: dict[str, Table]) -> None:
         "scale": _scale(rows["science_scale"]),
         "masks": _masks(rows["science_masks"]),
         "neurons": _neurons(rows["science_neurons"]),
+        "submodularity": _submodularity(rows["science_submodularity"]),
     }
     for page in PAGES:
         write_tables(page, made)
@@ -105,3 +106,21 @@ def _neurons(rows: Rows) -> list[str]:
         body.append((selection, refit, *cells))
     body.sort(key=lambda row: float(row[-1].split()[0]))
     return table_of(("selection", "refit", *kept), body) if own else []
+
+
+def _submodularity(rows: Rows) -> list[str]:
+    head = (
+        "units kept", "function", "gains that grew", "95 %", "that shrank", "worst growth",
+        "gains below 0", "curvature", "gamma, least", "gamma, median",
+    )  # fmt: skip
+    body = []
+    for row in rows:
+        value = {name: float(row[name]) for name in ("rate", "low", "high", "shrunk", "negative")}
+        percent = {name: f"{100 * number:.1f} %" for name, number in value.items()}
+        interval = f"{100 * value['low']:.1f} to {100 * value['high']:.1f}"
+        numbers = (f"{float(row[n]):.3g}" for n in ("curvature", "ratio", "usual_ratio"))
+        body.append((
+            f"{row['network']}, {row['layer']}", row["function"], percent["rate"], interval,
+            percent["shrunk"], f"{100 * float(row['worst']):.1f} %", percent["negative"], *numbers,
+        ))  # fmt: skip
+    return table_of(head, body) if rows else []
