@@ -5,6 +5,7 @@
     python benchmarks/science.py masks FILE.ret   # pruned networks: what blocks know of the masks
     python benchmarks/science.py neurons ../shared   # accuracy against neurons kept
     python benchmarks/science.py submodularity ../shared   # do gains shrink as sets grow?
+    python benchmarks/science.py density ../shared   # each layer's density by what it needs
 
 Others are scikit-learn, and sparsebm where it is installed (it is told the number of blocks, and
 stopped after ten minutes).  Rows go to benchmarks/results/science_*.csv as they come, and tables
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from channels import COLUMNS as CHANNELS
 from coding.table import Table, own_version
-from network_science import masks, neurons, page, planted, submodularity
+from network_science import density, masks, neurons, page, planted, submodularity
 
 FITS = (
     "blocks_rows", "blocks_columns", "rand_rows", "rand_columns", "bits", "bits_planted",
@@ -46,6 +47,7 @@ TABLES = {
     "science_submodularity": Table(
         "science_submodularity", ("network", "layer", "function"), submodularity.COLUMNS
     ),
+    "science_density": Table("science_density", ("network", "way", "density"), density.COLUMNS),
 }
 
 
@@ -91,9 +93,14 @@ def of_submodularity(shared: Path) -> None:
         put(TABLES["science_submodularity"], *row, **values)
 
 
+def of_density(shared: Path) -> None:
+    for row, values in density.rows(shared):
+        put(TABLES["science_density"], *row, **values)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parts = ("planted", "scale", "masks", "neurons", "submodularity", "page")
+    parts = ("planted", "scale", "masks", "neurons", "submodularity", "density", "page")
     parser.add_argument("part", choices=parts)
     parser.add_argument("files", type=Path, nargs="*", help="of masks; for others SHARED")
     parser.add_argument("--seeds", type=int, default=10)
@@ -107,6 +114,8 @@ def main() -> None:
         of_neurons(given.files[0], min(given.seeds, 5))
     elif given.part == "submodularity":
         of_submodularity(given.files[0])
+    elif given.part == "density":
+        of_density(given.files[0])
     elif given.part == "masks":
         of_masks(given.files)
     page.write(TABLES)
