@@ -157,6 +157,7 @@ def test_a_planted_redundant_layer_gets_less(scope: str) -> None:
     )
     assert one < 0.7 * two
     assert outcome.notes["density"] == pytest.approx(0.3, abs=0.001)
+    assert outcome.notes["shares"]["two.weight"] == 1.0  # type: ignore[index]
 
 
 def watched(problem) -> tuple[Packed, list[str], Context]:
@@ -212,3 +213,15 @@ def test_gradual_pruning_gives_its_density_out_by_a_measure(scope: str) -> None:
     wanted = masks_at(weights, 0.3, scope=shares, floor=GradualPruning().floor)
     for name, mask in wanted.items():
         assert outcome.packed.forms[name].nonzero == pytest.approx(int(mask.sum()), abs=2)
+
+
+def test_the_automatic_density_is_measured_with_the_same_shares() -> None:
+    problem = trained_problem(100)
+    outcome = gradual(problem, scope="effective-rank", conv_reach=1.5, linear_reach=1.5)
+    free, shares = outcome.notes["free_density"], outcome.notes["shares"]
+    weights = {name: problem.original.tensors[name] for name in shares}  # type: ignore[attr-defined]
+    masks = masks_at(weights, free, scope=shares, floor=GradualPruning().floor)  # type: ignore[arg-type]
+    cut = problem.original.with_tensors({name: weights[name] * masks[name] for name in masks})
+    seen = replace(problem, held_out=problem.train)
+    lost = seen.accuracy(Packed.of(problem.original)) - seen.accuracy(Packed.of(cut))
+    assert lost <= GradualPruning().free

@@ -8,6 +8,8 @@ from statistics import fmean, pstdev
 from coding.table import Table
 from pages import DOCS, table_of, write_tables
 
+from network_science.density import at_bytes
+
 PAGES = (DOCS / "science-benchmark.md", DOCS / "methods/select-units.md")
 Rows = list[dict[str, str]]
 
@@ -21,6 +23,7 @@ def write(tables: dict[str, Table]) -> None:
         "masks": _masks(rows["science_masks"]),
         "neurons": _neurons(rows["science_neurons"]),
         "submodularity": _submodularity(rows["science_submodularity"]),
+        "density": _density(rows["science_density"]),
     }
     for page in PAGES:
         write_tables(page, made)
@@ -110,7 +113,7 @@ def _neurons(rows: Rows) -> list[str]:
 
 def _submodularity(rows: Rows) -> list[str]:
     head = (
-        "units kept", "function", "gains that grew", "95 %", "that shrank", "worst growth",
+        "units", "value of a set", "gains that grew", "95 %", "that shrank", "worst growth",
         "gains below 0", "curvature", "gamma, least", "gamma, median",
     )  # fmt: skip
     body = []
@@ -124,3 +127,30 @@ def _submodularity(rows: Rows) -> list[str]:
             percent["shrunk"], f"{100 * float(row['worst']):.1f} %", percent["negative"], *numbers,
         ))  # fmt: skip
     return table_of(head, body) if rows else []
+
+
+def _density(rows: Rows) -> list[str]:
+    """Accuracy at the bytes that global pruning takes at the middle one of its densities."""
+    found = {way: _curves(some) for (way,), some in _groups(rows, "way").items()}
+    if "global, lamp" not in found:
+        return []
+    wanted = {network: sorted(curve[0])[1] for network, curve in found["global, lamp"].items()}
+    head = ("densities by", *(f"{name}, {size:,.0f} bytes" for name, size in wanted.items()))
+    body = []
+    for way, curves in found.items():
+        reached = [
+            at_bytes(*curves[name], size) if name in curves else None
+            for name, size in wanted.items()
+        ]
+        mean = fmean(value or 0.0 for value in reached)
+        cells = ("outside" if value is None else f"{value:.1f} %" for value in reached)
+        body.append((mean, (way, *cells)))
+    return table_of(head, (cells for _, cells in sorted(body, key=lambda row: -row[0])))
+
+
+def _curves(rows: Rows) -> dict[str, tuple[list[float], list[float]]]:
+    """Bytes and accuracy of each network's files."""
+    return {
+        network: (_numbers(some, "bytes_file"), _numbers(some, "accuracy"))
+        for (network,), some in _groups(rows, "network").items()
+    }

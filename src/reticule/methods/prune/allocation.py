@@ -63,6 +63,18 @@ def scope_of(
     return shares
 
 
+def noted(scope: Scope | Shares) -> dict[str, object]:
+    """What the record of a stage says of shares: the largest is 1.
+
+    >>> noted({"a": 0.25, "b": 0.5}), noted("global")
+    ({'shares': {'a': 0.5, 'b': 1.0}}, {})
+    """
+    if isinstance(scope, str):
+        return {}
+    largest = max(scope.values(), default=0.0) or 1.0
+    return {"shares": {name: share / largest for name, share in scope.items()}}
+
+
 def curvature(packed: Packed, names: Sequence[str], context: Context) -> dict[str, float]:
     """The root of what zeroing a weight of a layer costs the answers, in the mean.
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from reticule.forms import Packed
 from reticule.methods.base import Context, Outcome, method
-from reticule.methods.prune.allocation import Measure, scope_of
+from reticule.methods.prune.allocation import Measure, noted, scope_of
 from reticule.methods.prune.automatic import Cut, free_density, held_to_budget, reach_of
 from reticule.methods.prune.scores import Scope, Score, masks_at
 from reticule.methods.prune.threshold import density_of, prunable
@@ -75,7 +75,7 @@ class GradualPruning:
         names, skipped = select(packed, skip=self.skip, smallest=self.smallest, accept=prunable)
         scope = scope_of(self.scope, packed, names, context)
         cut = partial(masks_at, scope=scope, score=self.score, floor=self.floor)
-        notes: dict[str, Any] = {}
+        notes: dict[str, Any] = noted(scope)
         if self.density != "auto":
             pruned = self._ramp(packed, names, cut, self.density, context, 0)
         else:
@@ -91,7 +91,7 @@ class GradualPruning:
                 self.attempts,
                 context,
             )
-            notes = {"free_density": free, "tried": tried}
+            notes |= {"free_density": free, "tried": tried}
         masks = {name: pruned.forms[name].dense() != 0 for name in names}
         return Outcome(pruned, skipped, {**notes, "density": density_of(masks)})
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from reticule.errors import RecipeError
 from reticule.forms import Dense, Form, Packed, Sparse
 from reticule.methods.base import Context, Outcome, method
-from reticule.methods.prune.allocation import Measure, scope_of
+from reticule.methods.prune.allocation import Measure, noted, scope_of
 from reticule.methods.prune.scores import Scope, Score, masks_at
 from reticule.methods.select import SMALLEST, select
 
@@ -60,15 +60,17 @@ class ThresholdPruning:
     def apply(self, packed: Packed, context: Context) -> Outcome:
         names, skipped = select(packed, skip=self.skip, smallest=self.smallest, accept=prunable)
         weights = {name: packed.forms[name].dense() for name in names}
+        notes: dict[str, object] = {}
         if self.density is None:
             if self.scope not in ("global", "layer"):
                 raise RecipeError(f"scope '{self.scope}' gives out a density: set one")
             masks = {n: np.abs(w) > self.quality * w.std() for n, w in weights.items()}
         else:
             scope = scope_of(self.scope, packed, names, context)
+            notes = noted(scope)
             masks = masks_at(weights, self.density, scope=scope, score=self.score, floor=self.floor)
         forms = {name: Sparse.keep(weights[name], masks[name]) for name in names}
-        return Outcome(packed.with_forms(forms), skipped, {"density": density_of(masks)})
+        return Outcome(packed.with_forms(forms), skipped, {**notes, "density": density_of(masks)})
 
 
 def density_of(masks: dict[str, np.ndarray]) -> float:
