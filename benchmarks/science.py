@@ -4,10 +4,14 @@
     python benchmarks/science.py scale            # the same at the size of AlexNet's layers
     python benchmarks/science.py masks FILE.ret   # pruned networks: what blocks know of the masks
     python benchmarks/science.py neurons ../shared   # accuracy against neurons kept
+    python benchmarks/science.py submodularity ../shared   # do gains shrink as sets grow?
+    python benchmarks/science.py density ../shared   # each layer's density by what it needs
+    python benchmarks/science.py predictors ../shared   # measures against what compression reached
 
 Others are scikit-learn, and sparsebm where it is installed (it is told the number of blocks, and
 stopped after ten minutes).  Rows go to benchmarks/results/science_*.csv as they come, and tables
-into docs/science-benchmark.md; ``page`` only writes those.
+into docs/science-benchmark.md; ``page`` only writes those.  ``predictors`` takes the files that
+``benchmarks/methods.py --minutes-per-cell 1`` left in benchmarks/files.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from pathlib import Path
 
 from channels import COLUMNS as CHANNELS
 from coding.table import Table, own_version
-from network_science import masks, neurons, page, planted
+from network_science import density, masks, neurons, page, planted, predictors, submodularity
 
 FITS = (
     "blocks_rows", "blocks_columns", "rand_rows", "rand_columns", "bits", "bits_planted",
@@ -41,6 +45,15 @@ TABLES = {
         "science_neurons",
         ("network", "kept", "selection", "refit", "seed"),
         ("before", "after", "lost", "macs", "seconds"),
+    ),
+    "science_submodularity": Table(
+        "science_submodularity", ("network", "layer", "function"), submodularity.COLUMNS
+    ),
+    "science_density": Table("science_density", ("network", "way", "density"), density.COLUMNS),
+    "science_predictors": Table(
+        "science_predictors",
+        ("measure", "outcome"),
+        ("layers", "rho", "p", "partial_rho", "partial_p"),
     ),
 }
 
@@ -82,10 +95,36 @@ def of_neurons(shared: Path, seeds: int) -> None:
             put(TABLES["science_neurons"], *row, **values)
 
 
+def of_submodularity(shared: Path) -> None:
+    for row, values in submodularity.rows(shared):
+        put(TABLES["science_submodularity"], *row, **values)
+
+
+def of_density(shared: Path) -> None:
+    for row, values in density.rows(shared):
+        put(TABLES["science_density"], *row, **values)
+
+
+def of_predictors(shared: Path) -> None:
+    found = list(predictors.layers(shared, Path(__file__).parent / "files"))
+    for measure, outcome, row in predictors.correlations(found):
+        put(TABLES["science_predictors"], measure, outcome, **row)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=("planted", "scale", "masks", "neurons", "page"))
-    parser.add_argument("files", type=Path, nargs="*", help="of masks; the folder of neurons")
+    parts = (
+        "planted",
+        "scale",
+        "masks",
+        "neurons",
+        "submodularity",
+        "density",
+        "predictors",
+        "page",
+    )
+    parser.add_argument("part", choices=parts)
+    parser.add_argument("files", type=Path, nargs="*", help="of masks; for others SHARED")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--again", action="store_true", help="also what was measured before")
     given = parser.parse_args()
@@ -95,6 +134,12 @@ def main() -> None:
         of_scale()
     elif given.part == "neurons":
         of_neurons(given.files[0], min(given.seeds, 5))
+    elif given.part == "submodularity":
+        of_submodularity(given.files[0])
+    elif given.part == "density":
+        of_density(given.files[0])
+    elif given.part == "predictors":
+        of_predictors(given.files[0])
     elif given.part == "masks":
         of_masks(given.files)
     page.write(TABLES)

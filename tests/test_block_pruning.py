@@ -104,7 +104,7 @@ def test_layers_without_room_for_a_block_are_named() -> None:
 def test_masks_are_made_of_blocks_and_run_in_strips(kernel) -> None:
     method = BlockPruning(kernel=kernel, floor=0.0)
     weights = {"w": np.random.default_rng(0).normal(size=(16, 12, 3, 3)).astype("f4")}
-    mask = method._masks(weights, 0.3)["w"]
+    mask = method.cut_by("global")(weights, 0.3)["w"]
     sides = block_sides(mask)
     assert sides[0] % 4 == 0 and sides[1] % 4 == 0
     assert sides[2:] == ((3, 3) if kernel == "whole" else (1, 1))

@@ -15,7 +15,12 @@ from reticule.methods import Context, FoldBatchNorm, SelectUnits
 from reticule.tuning.problem import Problem, accuracy, constant_tensors
 
 CIFAR = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-DATA = {"lenet300100": ("mnist", {"scale": 256.0}), "resnet20": ("cifar10", CIFAR)}
+MNIST = {"scale": 256.0}
+DATA = {
+    "lenet300100": ("mnist", MNIST),
+    "lenet5": ("mnist", MNIST),
+    "resnet20": ("cifar10", CIFAR),
+}
 KEPT = {
     "60 of the first 300": {"*ip1*": 60},
     "60 of 300, 30 of 100": {"*ip1*": 60, "*ip2*": 30},

@@ -8,6 +8,8 @@ from statistics import fmean, pstdev
 from coding.table import Table
 from pages import DOCS, table_of, write_tables
 
+from network_science.density import at_bytes
+
 PAGES = (DOCS / "science-benchmark.md", DOCS / "methods/select-units.md")
 Rows = list[dict[str, str]]
 
@@ -20,6 +22,9 @@ def write(tables: dict[str, Table]) -> None:
         "scale": _scale(rows["science_scale"]),
         "masks": _masks(rows["science_masks"]),
         "neurons": _neurons(rows["science_neurons"]),
+        "submodularity": _submodularity(rows["science_submodularity"]),
+        "density": _density(rows["science_density"]),
+        "predictors": _predictors(rows["science_predictors"]),
     }
     for page in PAGES:
         write_tables(page, made)
@@ -105,3 +110,72 @@ def _neurons(rows: Rows) -> list[str]:
         body.append((selection, refit, *cells))
     body.sort(key=lambda row: float(row[-1].split()[0]))
     return table_of(("selection", "refit", *kept), body) if own else []
+
+
+def _submodularity(rows: Rows) -> list[str]:
+    head = (
+        "units", "value of a set", "gains that grew", "95 %", "that shrank", "worst growth",
+        "gains below 0", "curvature", "gamma, least", "gamma, median",
+    )  # fmt: skip
+    body = []
+    for row in rows:
+        value = {name: float(row[name]) for name in ("rate", "low", "high", "shrunk", "negative")}
+        percent = {name: f"{100 * number:.1f} %" for name, number in value.items()}
+        interval = f"{100 * value['low']:.1f} to {100 * value['high']:.1f}"
+        numbers = (f"{float(row[n]):.3g}" for n in ("curvature", "ratio", "usual_ratio"))
+        body.append((
+            f"{row['network']}, {row['layer']}", row["function"], percent["rate"], interval,
+            percent["shrunk"], f"{100 * float(row['worst']):.1f} %", percent["negative"], *numbers,
+        ))  # fmt: skip
+    return table_of(head, body) if rows else []
+
+
+def _density(rows: Rows) -> list[str]:
+    """Accuracy at the bytes that global pruning takes at the middle one of its densities."""
+    found = {way: _curves(some) for (way,), some in _groups(rows, "way").items()}
+    if "global, lamp" not in found:
+        return []
+    wanted = {network: sorted(curve[0])[1] for network, curve in found["global, lamp"].items()}
+    head = ("densities by", *(f"{name}, {size:,.0f} bytes" for name, size in wanted.items()))
+    body = []
+    for way, curves in found.items():
+        reached = [
+            at_bytes(*curves[name], size) if name in curves else None
+            for name, size in wanted.items()
+        ]
+        mean = fmean(value or 0.0 for value in reached)
+        cells = ("outside" if value is None else f"{value:.1f} %" for value in reached)
+        body.append((mean, (way, *cells)))
+    return table_of(head, (cells for _, cells in sorted(body, key=lambda row: -row[0])))
+
+
+def _curves(rows: Rows) -> dict[str, tuple[list[float], list[float]]]:
+    """Bytes and accuracy of each network's files."""
+    return {
+        network: (_numbers(some, "bytes_file"), _numbers(some, "accuracy"))
+        for (network,), some in _groups(rows, "network").items()
+    }
+
+
+def _predictors(rows: Rows) -> list[str]:
+    """Rank correlations, plain and at equal size, for both outcomes."""
+    head = (
+        "measure of the layer",
+        "density kept",
+        "at equal size",
+        "bits a weight",
+        "at equal size",
+    )
+    body = []
+    for (measure,), some in _groups(rows, "measure").items():
+        cells = [measure]
+        for row in sorted(some, key=lambda row: row["outcome"], reverse=True):
+            cells += [_correlation(row["rho"], row["p"])]
+            cells += [_correlation(row["partial_rho"], row["partial_p"])]
+        body.append(cells)
+    return table_of(head, body) if rows else []
+
+
+def _correlation(rho: str, p: str) -> str:
+    """With a star where chance does as much in less than one case in a hundred."""
+    return f"{float(rho):+.2f}{'*' if float(p) < 0.01 else ''}" if rho else ""

@@ -120,6 +120,10 @@ class Reconstruction:
             total += reader.weight * reader.gains(items)
         return total
 
+    def joint(self, items: np.ndarray) -> float:
+        """What these items would add together: F of them, where nothing has been taken."""
+        return sum(reader.weight * reader.joint(items) for reader in self._layers)
+
     def add(self, item: int) -> None:
         for reader in self._layers:
             reader.take(np.flatnonzero(reader.units == item))
@@ -148,6 +152,13 @@ class _Reader:
             cross = self.cross[own]
             found[which] = (cross * np.linalg.solve(square, cross)).sum((1, 2))
         return found
+
+    def joint(self, items: np.ndarray) -> float:
+        own = np.flatnonzero(np.isin(self.units, items))
+        if not own.size:
+            return 0.0
+        square = self.square[np.ix_(own, own)] + self._least * np.eye(own.size)
+        return float((self.cross[own] * np.linalg.solve(square, self.cross[own])).sum())
 
     def take(self, own: np.ndarray) -> None:
         if not own.size:

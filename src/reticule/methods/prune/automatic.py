@@ -26,14 +26,22 @@ Cut = Callable[[Mapping[str, np.ndarray], float], Mapping[str, np.ndarray]]
 
 
 def free_density(
-    packed: Packed, names: Sequence[str], context: Context, cut: Cut, *, points: float, floor: float
+    packed: Packed,
+    names: Sequence[str],
+    context: Context,
+    cut: Cut,
+    *,
+    points: float,
+    floor: float,
+    images: int = BISECTION_IMAGES,
+    rounds: int = BISECTIONS,
 ) -> float:
     """The smallest density, at least ``floor``, that a cut alone reaches for ``points`` points.
 
-    ``cut(weights, density)`` gives masks for the named tensors.  Found by bisection on
-    a logarithmic scale.
+    ``cut(weights, density)`` gives masks for the named tensors.  Found in ``rounds`` of bisection
+    on a logarithmic scale, on so many training images.
     """
-    sample = evenly(context.data.train, BISECTION_IMAGES)
+    sample = evenly(context.data.train, images)
     weights = {name: packed.forms[name].dense() for name in names}
 
     def accurate(candidate: Packed) -> float:
@@ -41,7 +49,7 @@ def free_density(
 
     least = accurate(packed) - points
     low, high = math.log(max(floor, LEAST_DENSITY)), 0.0
-    for _ in range(BISECTIONS):
+    for _ in range(rounds):
         middle = (low + high) / 2
         masks = cut(weights, math.exp(middle))
         forms = {name: Sparse.keep(weights[name], masks[name]) for name in names}

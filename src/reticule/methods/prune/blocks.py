@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,9 +14,10 @@ from torch import Tensor
 from reticule.forms import Packed
 from reticule.forms.base import Shape
 from reticule.methods.base import Context, Outcome, method
+from reticule.methods.prune.automatic import Cut
 from reticule.methods.prune.gather import gathered
 from reticule.methods.prune.gradual import GradualPruning
-from reticule.methods.prune.scores import masks_at
+from reticule.methods.prune.scores import Scope, Shares
 from reticule.methods.prune.twins import MaskedTwin
 
 Side = Annotated[int, Field(ge=1, le=64)]
@@ -58,7 +59,9 @@ class BlockPruning(GradualPruning):
 
     def selected(self, packed: Packed) -> tuple[list[str], dict[str, str]]:
         names, skipped = super().selected(packed)
-        groups = {w: int(node.settings.get("group", 1)) for node, w in packed.graph.weights()}
+        groups: dict[str, Any] = {
+            weight: node.settings.get("group", 1) for node, weight in packed.graph.weights()
+        }
         for name in list(names):
             rows, columns = packed.forms[name].shape[:2]
             if rows // groups[name] % self.rows and groups[name] > 1:
@@ -77,15 +80,20 @@ class BlockPruning(GradualPruning):
             packed = gathered(packed, sides)
         return super().apply(packed, context)
 
-    def _masks(self, weights: Mapping[str, np.ndarray], density: float) -> dict[str, np.ndarray]:
-        sides = {name: self._sides(values.shape) for name, values in weights.items()}
-        norms = {name: block_norms(values, sides[name]) for name, values in weights.items()}
-        masks = masks_at(norms, density, scope=self.scope, score=self.score, floor=self.floor)
-        return {
-            name: spread(mask, sides[name], weights[name].shape) for name, mask in masks.items()
-        }
+    def cut_by(self, scope: Scope | Shares) -> Cut:
+        rank = super().cut_by(scope)
 
-    def _penalty(self, twins: Mapping[str, MaskedTwin]) -> Callable[[], Tensor] | None:
+        def cut(weights: Mapping[str, np.ndarray], density: float) -> dict[str, np.ndarray]:
+            sides = {name: self._sides(values.shape) for name, values in weights.items()}
+            norms = {name: block_norms(values, sides[name]) for name, values in weights.items()}
+            masks = rank(norms, density)
+            return {
+                name: spread(mask, sides[name], weights[name].shape) for name, mask in masks.items()
+            }
+
+        return cut
+
+    def penalty_of(self, twins: Mapping[str, MaskedTwin]) -> Callable[[], Tensor] | None:
         if not self.lasso:
             return None
         sides = {name: self._sides(twin.mask.shape) for name, twin in twins.items()}
@@ -144,4 +152,3 @@ def _summed(values: Tensor, axis: int, side: int) -> Tensor:
     lines = values.movedim(axis, -1)
     lines = torch.nn.functional.pad(lines, (0, -lines.shape[-1] % side))
     return lines.unflatten(-1, (-1, side)).sum(-1).movedim(-1, axis)
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -48,7 +48,9 @@ class BlockDiagonal:
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
         names, skipped = select(packed, skip=self.skip, smallest=self.smallest, accept=prunable)
-        groups = {w: int(node.settings.get("group", 1)) for node, w in packed.graph.weights()}
+        groups: dict[str, Any] = {
+            weight: node.settings.get("group", 1) for node, weight in packed.graph.weights()
+        }
         rows_of: dict[str, np.ndarray] = {}
         forms: dict[str, Form] = {}
         kept = {}

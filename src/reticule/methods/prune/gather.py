@@ -95,7 +95,7 @@ def _orders(energy: np.ndarray, side: int) -> Iterator[np.ndarray]:
     yield np.argsort(-strength, kind="stable")
     sizes = np.sqrt(energy[:, np.argsort(-energy.var(0), kind="stable")[:FEATURES]])
     centred = sizes - sizes.mean(0)
-    values, vectors = np.linalg.eigh(centred @ centred.T)
+    vectors = np.linalg.eigh(centred @ centred.T).eigenvectors
     yield np.argsort(vectors[:, -1], kind="stable")
     yield _chain(centred, strength, side)
     labels = BlockModel("laplace", restarts=1).fit(sizes + 1e-12).row_labels_

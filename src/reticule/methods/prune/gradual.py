@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 from torch import Tensor
 
 from reticule.forms import Packed
 from reticule.methods.base import Context, Outcome, method
-from reticule.methods.prune.automatic import free_density, held_to_budget, reach_of
-from reticule.methods.prune.scores import Scope, Score, masks_at
+from reticule.methods.prune.allocation import Measure, noted, scope_of
+from reticule.methods.prune.automatic import Cut, free_density, held_to_budget, reach_of
+from reticule.methods.prune.scores import Scope, Score, Shares, masks_at
 from reticule.methods.prune.threshold import density_of, prunable
 from reticule.methods.prune.twins import MaskedTwin
 from reticule.methods.select import SMALLEST, select
@@ -45,12 +46,16 @@ class GradualPruning:
     to it: as long as more is lost, ramp and training are repeated from the start with
     a density nearer to 1, ``attempts`` times in all.
 
+    ``scope`` is "global" (one bar for all weights), "layer" (one density for all tensors), or
+    a measure of what each layer needs, as in :class:`~reticule.methods.ThresholdPruning`: it is
+    taken once, before any training, and densities are in proportion all along the ramp.
+
     Source: Zhu, Gupta, "To prune, or not to prune", 2017 (the schedule); the
     automatic density is ours.
     """
 
     density: Share | Literal["auto"] = "auto"
-    scope: Scope = "global"
+    scope: Scope | Measure = "global"
     score: Score = "lamp"
     floor: Annotated[float, Field(ge=0, le=1)] = 0.005
     updates: Annotated[int, Field(ge=1)] = 10
@@ -73,50 +78,57 @@ class GradualPruning:
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
         names, skipped = self.selected(packed)
-        notes: dict[str, Any] = {}
+        scope = scope_of(self.scope, packed, names, context)
+        cut = self.cut_by(scope)
+        notes: dict[str, Any] = noted(scope)
         if self.density != "auto":
-            pruned = self._ramp(packed, names, self.density, context, 0)
+            pruned = self._ramp(packed, names, cut, self.density, context, 0)
         else:
-            free = free_density(
-                packed, names, context, self._masks, points=self.free, floor=self.floor
-            )
+            free = free_density(packed, names, context, cut, points=self.free, floor=self.floor)
             target = free ** reach_of(packed, names, conv=self.conv_reach, linear=self.linear_reach)
             context.progress.say(
                 f"  a cut to {100 * free:.3g} % costs at most {self.free:g} points; "
                 f"pruning to {100 * target:.3g} %"
             )
             pruned, tried = held_to_budget(
-                lambda density, attempt: self._ramp(packed, names, density, context, attempt),
+                lambda density, attempt: self._ramp(packed, names, cut, density, context, attempt),
                 target,
                 self.attempts,
                 context,
             )
-            notes = {"free_density": free, "tried": tried}
+            notes |= {"free_density": free, "tried": tried}
         masks = {name: pruned.forms[name].dense() != 0 for name in names}
         return Outcome(pruned, skipped, {**notes, "density": density_of(masks)})
 
-    def _masks(self, weights: Mapping[str, np.ndarray], density: float) -> dict[str, np.ndarray]:
-        return masks_at(weights, density, scope=self.scope, score=self.score, floor=self.floor)
+    def cut_by(self, scope: Scope | Shares) -> Cut:
+        """From weights and a density to masks."""
+        return partial(masks_at, scope=scope, score=self.score, floor=self.floor)
 
-    def _penalty(self, twins: Mapping[str, MaskedTwin]) -> Callable[[], Tensor] | None:
-        """What is added to the loss; for variants of the method."""
+    def penalty_of(self, twins: Mapping[str, MaskedTwin]) -> Callable[[], Tensor] | None:
+        """What is added to the loss while training: nothing."""
         return None
 
     def _ramp(
-        self, packed: Packed, names: Sequence[str], target: float, context: Context, attempt: int
+        self,
+        packed: Packed,
+        names: Sequence[str],
+        cut: Cut,
+        target: float,
+        context: Context,
+        attempt: int,
     ) -> Packed:
         """The network pruned to a density, with training along the schedule."""
         settings = resolved(self.training, self.share, context, packed, target)
         masked = _masked(packed, names)
         twins = {**twins_of(packed.forms), **masked}
-        penalty = self._penalty(masked)
+        penalty = self.penalty_of(masked)
 
         def renew(step: int, steps: int) -> None:
             period = max(1, int(steps * self.ramp) // self.updates)
             if step % period or step > period * self.updates:
                 return
             left = (1.0 - step / (period * self.updates)) ** 3
-            self._cut(masked, target + (1.0 - target) * left)
+            _apply(cut, masked, target + (1.0 - target) * left)
 
         train(
             context.data,
@@ -129,13 +141,15 @@ class GradualPruning:
             before_step=renew,
             penalty=penalty,
         )
-        self._cut(masked, target)
+        _apply(cut, masked, target)
         return settled(packed, twins)
 
-    def _cut(self, twins: Mapping[str, MaskedTwin], density: float) -> None:
-        masks = self._masks({name: twin.values() for name, twin in twins.items()}, density)
-        for name, twin in twins.items():
-            twin.mask = masks[name]
+
+def _apply(cut: Cut, twins: Mapping[str, MaskedTwin], density: float) -> None:
+    """Set the masks that a cut to a density gives."""
+    masks = cut({name: twin.values() for name, twin in twins.items()}, density)
+    for name, twin in twins.items():
+        twin.mask = masks[name]
 
 
 def _masked(packed: Packed, names: Sequence[str]) -> dict[str, MaskedTwin]:

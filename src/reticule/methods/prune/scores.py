@@ -9,6 +9,7 @@ import numpy as np
 
 Score = Literal["magnitude", "lamp"]
 Scope = Literal["global", "layer"]
+Shares = Mapping[str, float]  # of layers, relative to each other
 
 
 def magnitude(weights: np.ndarray) -> np.ndarray:
@@ -42,28 +43,71 @@ def masks_at(
     weights: Mapping[str, np.ndarray],
     density: float,
     *,
-    scope: Scope = "global",
+    scope: Scope | Shares = "global",
     score: Score = "lamp",
     floor: float = 0.01,
 ) -> dict[str, np.ndarray]:
     """Masks that keep about ``density`` of all weights (0 to 1), the best by score.
 
-    ``scope`` "layer" keeps that share of each tensor, "global" of all together.
-    No tensor keeps less than ``floor`` of its weights, nor less than two per output
-    channel, nor more than it has non-zero weights.
+    ``scope`` "layer" keeps that share of each tensor, "global" of all together; shares by
+    name give tensors densities in proportion (:func:`shared_out`).  No tensor keeps less than
+    ``floor`` of its weights, nor less than two per output channel, nor more than it has
+    non-zero weights.
     """
     scores = {name: SCORES[score](values) for name, values in weights.items()}
-    if scope == "layer":
+    least = {name: _least(s, floor) for name, s in scores.items()}
+    if isinstance(scope, Mapping):
+        most = {name: np.count_nonzero(w) / max(w.size, 1) for name, w in weights.items()}
+        sizes = {name: s.size for name, s in scores.items()}
+        given = shared_out(scope, sizes, density, least, most)
+        cuts = {name: _cut(s.ravel(), given[name]) for name, s in scores.items()}
+    elif scope == "layer":
         cuts = {name: _cut(s.ravel(), density) for name, s in scores.items()}
     else:
         every = np.concatenate([s.ravel() for s in scores.values()] or [np.zeros(0)])
         cuts = dict.fromkeys(scores, _cut(every, density))
     out = {}
     for name, s in scores.items():
-        least = max(int(np.ceil(floor * s.size)), 2 * s.shape[0] if s.ndim else 0)
-        cut = min(cuts[name], _cut(s.ravel(), min(1.0, least / max(s.size, 1))))
+        cut = min(cuts[name], _cut(s.ravel(), least[name]))
         out[name] = (s >= cut) & (weights[name] != 0)
     return out
+
+
+def shared_out(
+    shares: Shares, sizes: Mapping[str, int], density: float, least: Shares, most: Shares
+) -> dict[str, float]:
+    """Densities in proportion to ``shares``, such that ``density`` of all weights stays.
+
+    ``d = clip(c * share, least, most)`` for each tensor, with one c for all: what a clipped
+    tensor has too much or too little, the others make up for.  Where even the least or the most
+    of all tensors miss the density, they are what comes out.  ``sizes`` count weights.
+
+    >>> least, most = {"a": 0.1, "b": 0.1}, {"a": 1.0, "b": 1.0}
+    >>> shared_out({"a": 1.0, "b": 3.0}, {"a": 50, "b": 50}, 0.4, least, most)
+    {'a': 0.2, 'b': 0.6}
+    >>> shared_out({"a": 1.0, "b": 99.0}, {"a": 50, "b": 50}, 0.8, least, most)
+    {'a': 0.6, 'b': 1.0}
+    """
+    names = list(sizes)
+    largest = max((shares[name] for name in names), default=0.0)
+    scale = largest if largest > 0 else 1.0
+    share = np.array([shares[name] / scale if largest > 0 else 1.0 for name in names])
+    share = np.maximum(share, 1e-9)
+    size = np.array([sizes[name] for name in names], np.float64)
+    high = np.array([most[name] for name in names], np.float64)
+    low = np.minimum([least[name] for name in names], high)
+    # What is kept grows with c, along straight lines between the points where a tensor is clipped.
+    bends = np.unique(np.concatenate([low / share, high / share]))
+    kept = np.array([float((size * np.clip(c * share, low, high)).sum()) for c in bends])
+    factor = np.interp(density * size.sum(), kept, bends) if bends.size else 0.0
+    found = np.clip(factor * share, low, high)
+    return {name: round(float(d), 12) for name, d in zip(names, found, strict=True)}
+
+
+def _least(scores: np.ndarray, floor: float) -> float:
+    """The least share of a tensor that is kept: ``floor``, and two for each output channel."""
+    count = max(int(np.ceil(floor * scores.size)), 2 * scores.shape[0] if scores.ndim else 0)
+    return min(1.0, count / max(scores.size, 1))
 
 
 def _cut(scores: np.ndarray, density: float) -> float:

@@ -9,8 +9,10 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
+from reticule.errors import RecipeError
 from reticule.forms import Dense, Form, Packed, Sparse
 from reticule.methods.base import Context, Outcome, method
+from reticule.methods.prune.allocation import Measure, noted, scope_of
 from reticule.methods.prune.scores import Scope, Score, masks_at
 from reticule.methods.select import SMALLEST, select
 
@@ -31,16 +33,22 @@ class ThresholdPruning:
     With ``density`` None the threshold of a layer is ``quality`` times the standard
     deviation of its weights, as in the source.  With a ``density`` (0 to 1) the cut
     keeps that share of the weights: of all together, ranked by ``score``
-    (``scope: global``), or of each tensor (``scope: layer``).  Follow it with a
-    ``retrain`` stage; repeat the pair for iterative pruning.
+    (``scope: global``), or of each tensor (``scope: layer``).  Any other ``scope`` is a
+    measure of what each layer needs, to which its density is in proportion: "communities",
+    "k-core" and "effective-rank" look at the weights, "curvature" and "sensitivity" at images
+    (:mod:`reticule.methods.prune.allocation`).  Follow it with a ``retrain`` stage; repeat the
+    pair for iterative pruning.
 
     Source: Han, Pool, Tran, Dally, "Learning both Weights and Connections for
-    Efficient Neural Networks", NIPS 2015.
+    Efficient Neural Networks", NIPS 2015.  Sources of the measures are where they are.
+
+    >>> ThresholdPruning(density=0.1, scope="communities").scope
+    'communities'
     """
 
     quality: Annotated[float, Field(ge=0)] = 0.7
     density: Share | None = None
-    scope: Scope = "global"
+    scope: Scope | Measure = "global"
     score: Score = "lamp"
     floor: Share = 0.01
     skip: Sequence[str] = ()
@@ -52,14 +60,17 @@ class ThresholdPruning:
     def apply(self, packed: Packed, context: Context) -> Outcome:
         names, skipped = select(packed, skip=self.skip, smallest=self.smallest, accept=prunable)
         weights = {name: packed.forms[name].dense() for name in names}
+        notes: dict[str, object] = {}
         if self.density is None:
+            if self.scope not in ("global", "layer"):
+                raise RecipeError(f"scope '{self.scope}' gives out a density: set one")
             masks = {n: np.abs(w) > self.quality * w.std() for n, w in weights.items()}
         else:
-            masks = masks_at(
-                weights, self.density, scope=self.scope, score=self.score, floor=self.floor
-            )
+            scope = scope_of(self.scope, packed, names, context)
+            notes = noted(scope)
+            masks = masks_at(weights, self.density, scope=scope, score=self.score, floor=self.floor)
         forms = {name: Sparse.keep(weights[name], masks[name]) for name in names}
-        return Outcome(packed.with_forms(forms), skipped, {"density": density_of(masks)})
+        return Outcome(packed.with_forms(forms), skipped, {**notes, "density": density_of(masks)})
 
 
 def density_of(masks: dict[str, np.ndarray]) -> float:
