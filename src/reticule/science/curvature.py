@@ -77,7 +77,7 @@ def diminishing(
 ) -> Diminishing:
     """Measure a set function over the items 0 ... size - 1 on random sets.
 
-    Sizes of T are uniform in 1 ... size - 1, those of S in 0 ... |T| - 1.  The first ``joints``
+    Sizes of T are uniform in 1 ... size - 1, those of S below that of T.  The first ``joints``
     of the triples also give S and some items L for the submodularity ratio; the total
     curvature is taken over ``items`` random items.  Which sets are asked for depends on
     ``size``, the numbers and the ``seed`` only, so that a caller can keep values of several
