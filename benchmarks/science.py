@@ -6,6 +6,7 @@
     python benchmarks/science.py neurons ../shared   # accuracy against neurons kept
     python benchmarks/science.py submodularity ../shared   # do gains shrink as sets grow?
     python benchmarks/science.py density ../shared   # each layer's density by what it needs
+    python benchmarks/science.py analyses ../shared   # reticule analyze on trained networks
     python benchmarks/science.py predictors ../shared   # measures against what compression reached
 
 Others are scikit-learn, and sparsebm where it is installed (it is told the number of blocks, and
@@ -21,7 +22,16 @@ from pathlib import Path
 
 from channels import COLUMNS as CHANNELS
 from coding.table import Table, own_version
-from network_science import density, masks, neurons, page, planted, predictors, submodularity
+from network_science import (
+    analyses,
+    density,
+    masks,
+    neurons,
+    page,
+    planted,
+    predictors,
+    submodularity,
+)
 
 FITS = (
     "blocks_rows", "blocks_columns", "rand_rows", "rand_columns", "bits", "bits_planted",
@@ -50,6 +60,7 @@ TABLES = {
         "science_submodularity", ("network", "layer", "function"), submodularity.COLUMNS
     ),
     "science_density": Table("science_density", ("network", "way", "density"), density.COLUMNS),
+    "science_analyses": Table("science_analyses", ("network", "kind", "name"), analyses.COLUMNS),
     "science_predictors": Table(
         "science_predictors",
         ("measure", "outcome"),
@@ -105,6 +116,12 @@ def of_density(shared: Path) -> None:
         put(TABLES["science_density"], *row, **values)
 
 
+def of_analyses(shared: Path) -> None:
+    for network in analyses.NETWORKS:
+        for kind, name, values in analyses.analysed(shared, network):
+            put(TABLES["science_analyses"], network, kind, name, **values)
+
+
 def of_predictors(shared: Path) -> None:
     found = list(predictors.layers(shared, Path(__file__).parent / "files"))
     for measure, outcome, row in predictors.correlations(found):
@@ -120,6 +137,7 @@ def main() -> None:
         "neurons",
         "submodularity",
         "density",
+        "analyses",
         "predictors",
         "page",
     )
@@ -138,6 +156,8 @@ def main() -> None:
         of_submodularity(given.files[0])
     elif given.part == "density":
         of_density(given.files[0])
+    elif given.part == "analyses":
+        of_analyses(given.files[0])
     elif given.part == "predictors":
         of_predictors(given.files[0])
     elif given.part == "masks":

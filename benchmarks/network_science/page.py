@@ -7,10 +7,16 @@ from statistics import fmean, pstdev
 
 from coding.table import Table
 from pages import DOCS, table_of, write_tables
+from storage_methods.page import TITLES
 
+from network_science import analyses
 from network_science.density import at_bytes
 
-PAGES = (DOCS / "science-benchmark.md", DOCS / "methods/select-units.md")
+PAGES = (
+    DOCS / "science-benchmark.md",
+    DOCS / "methods/select-units.md",
+    DOCS / "what-network-science-says.md",
+)
 Rows = list[dict[str, str]]
 
 
@@ -26,6 +32,8 @@ def write(tables: dict[str, Table]) -> None:
         "density": _density(rows["science_density"]),
         "predictors": _predictors(rows["science_predictors"]),
     }
+    made |= _analyses(rows["science_analyses"])
+    analyses.draw(rows["science_analyses"], TITLES)
     for page in PAGES:
         write_tables(page, made)
 
@@ -179,3 +187,42 @@ def _predictors(rows: Rows) -> list[str]:
 def _correlation(rho: str, p: str) -> str:
     """With a star where chance does as much in less than one case in a hundred."""
     return f"{float(rho):+.2f}{'*' if float(p) < 0.01 else ''}" if rho else ""
+
+
+def _analyses(rows: Rows) -> dict[str, list[str]]:
+    """Measures and communities of each network, beside chance; not what shuffling keeps."""
+    measures = [
+        (
+            TITLES[row["network"]],
+            row["name"],
+            *(f"{float(row[column]):.4g}" for column in ("found", "chance")),
+            f"{float(row['z']):+.1f}" if row["z"] and float(row["z"]) else "",
+            f"{float(row['p']):.3f}",
+        )
+        for row in rows
+        if row["kind"] in ("measure", "information") and float(row["z"] or 0) and row["p"] != "1"
+    ]
+    uneven = {
+        (row["network"], row["name"]): f"{float(row['p']):.3f}"
+        for row in rows
+        if row["kind"] == "classes"
+    }
+    communities = [
+        (
+            TITLES[row["network"]],
+            f"{float(row['extra']):.0f}",
+            *(f"{float(row[column]):.1f} %" for column in ("found", "chance")),
+            f"{float(row['p']):.3f}",
+            uneven[row["network"], row["name"]],
+        )
+        for row in rows
+        if row["kind"] == "community"
+    ]
+    heads = (
+        ("network", "measure", "found", "by chance", "z", "p"),
+        ("network", "units", "without it", "without others like them", "p", "p, uneven classes"),
+    )
+    return {
+        "measures": table_of(heads[0], measures) if rows else [],
+        "communities": table_of(heads[1], communities) if rows else [],
+    }
