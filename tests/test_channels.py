@@ -19,6 +19,7 @@ from reticule.forms import (  # noqa: E402
     Codebook,
     Common,
     Dense,
+    Factored,
     Form,
     Hashed,
     Packed,
@@ -181,6 +182,12 @@ def some_forms() -> Mapping[str, Form]:
         "sparse quantised": Sparse.at(mask, Quantised(levels[mask], 0.1)),
         "scaled": Scaled(Quantised(levels, 0.1), scales),
         "frequencies": Spectral(Sparse.keep(weights, mask)),
+        "two factors": Factored(Dense(weights[:, :2, 0, 0]), Dense(weights[:2])),
+        "three factors": Factored(
+            Quantised(levels[:, :3, 0, 0], 0.1),
+            Dense(weights[:3, :2]),
+            Sparse.keep(weights[:4, :2, 0, 0], mask[:4, :2, 0, 0]),
+        ),
     }
 
 

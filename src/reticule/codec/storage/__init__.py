@@ -4,6 +4,7 @@ from reticule.codec.parts import FormCodec
 from reticule.codec.storage.codebook import CodebookCodec
 from reticule.codec.storage.common import CommonCodec
 from reticule.codec.storage.dense import DenseCodec
+from reticule.codec.storage.factored import FactoredCodec
 from reticule.codec.storage.grids import LappedCodec, WaveletCodec
 from reticule.codec.storage.hashed import HashedCodec
 from reticule.codec.storage.planes import PlanesCodec
@@ -25,5 +26,6 @@ REGISTRY: dict[int, FormCodec] = {
     9: LappedCodec(),
     10: WaveletCodec(),
     11: PlanesCodec(),
+    13: FactoredCodec(),
 }
 """By the tag that the file has for the form."""
