@@ -31,7 +31,7 @@ NOTHING = b"\x00"  # integers that are all zero
 LARGE_FLOAT = ZERO * 2 + b"\x01\x70" + b"\x01\x7f"  # 3.2e38
 
 # Structure of forms, without their shape
-DENSE, CODEBOOK, SPARSE, GRID, TRANSFORM = 0, 2, 3, 4, 5
+DENSE, CODEBOOK, SPARSE, GRID, TRANSFORM, FACTORED = 0, 2, 3, 4, 5, 13
 ONE = b"\x00\x80\x3f"  # no trellis, a step of 1
 
 
@@ -95,6 +95,10 @@ ATTACKS: dict[str, tuple[Parts | bytes, str]] = {
     ),
     "centroids": (
         crafted(shape(CODEBOOK, 1) + varint(2**17) + bytes([DENSE]), 1, NOTHING), "TOO_LARGE",
+    ),
+    "ranks-without-numbers": (
+        crafted(shape(FACTORED, 1, 1) + varint(2**16) + varint(2**12 + 1), 1, NOTHING),
+        "TOO_LARGE",
     ),
     "one-symbol-too-often": (
         crafted(shape(GRID, 2**24 + 1) + ONE, 2**24 + 1, b"\x02\x01\x02"), "TOO_LARGE",

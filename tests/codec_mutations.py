@@ -62,9 +62,7 @@ def structure_of(data: bytes, at: int) -> int:
         _, at = read_varint(data, at)
     left = 1  # forms whose structure is still to come
     while left:
-        left += {2: 1, 3: 1, 5: 1, 6: 2, 7: 1, 8: 2, 9: 1, 10: 1, 12: 1}.get(
-            tag, 0
-        ) - 1  # forms inside
+        inside = {2: 1, 3: 1, 5: 1, 6: 2, 7: 1, 8: 2, 9: 1, 10: 1, 12: 1}.get(tag, 0)
         if tag in (2, 8):
             _, at = read_varint(data, at)
         elif tag in (4, 11):
@@ -76,6 +74,11 @@ def structure_of(data: bytes, at: int) -> int:
             count, at = read_varint(data, at + 4)
             for _ in range(count):
                 _, at = read_varint(data, at)
+        elif tag == 13:
+            _, at = read_varint(data, at)
+            second, at = read_varint(data, at)
+            inside = 3 if second else 2
+        left += inside - 1
         if left:
             tag, at = read_varint(data, at)
     return at

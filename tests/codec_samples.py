@@ -12,6 +12,7 @@ from reticule.forms import (
     Codebook,
     Common,
     Dense,
+    Factored,
     Form,
     Hashed,
     Lapped,
@@ -62,6 +63,11 @@ def same_form(one: Form, other: Form) -> bool:
                 if not same_form(one.centres, other.centres):
                     return False
                 one, other = one.residual, other.residual
+            case Factored(), Factored():
+                pairs = list(zip(one.factors, other.factors, strict=True))
+                if not all(same_form(*pair) for pair in pairs[1:]):
+                    return False
+                one, other = pairs[0]
             case Lapped(), Lapped():
                 if (one.grid, one.block) != (other.grid, other.block):
                     return False
@@ -443,6 +449,51 @@ def transformed_forms(seed: int = 0) -> Packed:
     )
 
 
+def factored(rng: np.random.Generator, shape: Shape, rank: int, second: int | None) -> Factored:
+    """Random factors in float16 and on a grid; without a second rank, no columns."""
+    rows = Dense(rng.normal(size=(shape[0], rank)).astype("f2"))
+    if second is None:
+        return Factored(rows, quantised(rng, (rank, *shape[1:])))
+    core = Dense(rng.normal(size=(rank, second, *shape[2:])).astype("f4"))
+    return Factored(rows, core, quantised(rng, (shape[1], second)))
+
+
+def factored_forms(seed: int = 0) -> Packed:
+    """Layers of low rank: two factors and three, plain, coded and pruned."""
+    rng = np.random.default_rng(seed)
+    rows = rng.random((6, 9)) < 0.3
+    blocks = rng.random((9, 7)) < 0.4
+    table = Dense(np.array([-1.5, -0.25, 0.5, 2.0], "f2"))
+    codes = [Codebook(rng.integers(0, 4, shape), table) for shape in ((6, 3), (3, 2), (8, 2))]
+    core = Spectral(quantised(rng, (3, 2, 3, 3)))
+    return packed_of(
+        {
+            "two": factored(rng, (9, 12), 3, None),
+            "three": factored(rng, (9, 12), 3, 2),
+            "kernels": factored(rng, (5, 4, 3, 2), 2, 3),
+            "kernels of all inputs": factored(rng, (5, 2, 3, 3), 4, None),
+            "three axes": factored(rng, (4, 3, 5), 2, 2),
+            "codes": Factored(*codes),
+            "blocks": Factored(
+                Sparse.at(rows, quantised(rng, (int(rows.sum()),))),
+                Sparse.at(blocks, Dense(rng.normal(size=int(blocks.sum())).astype("f4"))),
+            ),
+            "frequencies": Factored(
+                quantised(rng, (7, 3), 8), core, Dense(rng.normal(size=(5, 2)).astype("f4"))
+            ),
+            "scaled": scaled(rng, factored(rng, (6, 8), 2, None)),
+            "twice": Factored(
+                quantised(rng, (6, 4)), factored(rng, (4, 5, 2, 2), 2, 2), quantised(rng, (7, 5))
+            ),
+            "more ranks than rows": factored(rng, (2, 3), 7, None),
+            "rank 0": factored(rng, (4, 3), 0, None),
+            "ranks 2 and 0": factored(rng, (4, 3), 2, 0),
+            "no rows": factored(rng, (0, 3), 2, 2),
+            "no columns": factored(rng, (3, 0, 2, 2), 2, None),
+        }
+    )
+
+
 SAMPLES = {
     "cnn": small_cnn,
     "odd": odd_shapes,
@@ -454,6 +505,7 @@ SAMPLES = {
     "common": common_forms,
     "blocks": block_forms,
     "scaled": scaled_forms,
+    "factored": factored_forms,
 }
 
 

@@ -23,6 +23,7 @@ from reticule.forms import (
     Codebook,
     Common,
     Dense,
+    Factored,
     Form,
     Hashed,
     Quantised,
@@ -85,6 +86,8 @@ def forms(
             kinds.append("common")
         if shape and not under_mask:
             kinds.append("scaled")
+        if len(shape) >= 2 and not under_mask:
+            kinds.append("factored")
         if len(shape) >= 4 and all(shape[-2:]) and not under_mask:
             kinds.append("spectral")
     kind = draw(st.sampled_from(kinds))
@@ -105,6 +108,15 @@ def forms(
         reach = (float(np.abs(part.dense()).max(initial=0)) for part in (values, scales))
         assume(prod(reach) <= 1e38)
         return Scaled(values, scales)
+    if kind == "factored":
+        rank, second = draw(st.integers(0, 4)), draw(st.none() | st.integers(0, 4))
+        inputs = shape[1] if second is None else second
+        parts = [draw(forms((shape[0], rank), depth - 2 if depth > 1 else 0))]
+        parts.append(draw(forms((rank, inputs, *shape[2:]), 0)))
+        parts += [] if second is None else [draw(forms((shape[1], second), 0))]
+        reach = (float(np.abs(part.dense()).max(initial=0)) for part in parts)
+        assume(prod(reach) <= 1e36)
+        return Factored(*parts)
     if kind == "common":
         kernels = shape[:-2]
         k = draw(st.integers(min(prod(kernels), 1), min(prod(kernels), 40)))

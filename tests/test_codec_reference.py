@@ -201,6 +201,11 @@ def layout_of(shape):
     return shape[0], shape[1], math.prod(shape[2:-1]), shape[-1] if len(shape) > 2 else 1
 
 
+def whole(shape):
+    """Where a form sits that is not under a mask."""
+    return shape, layout_of(shape), None
+
+
 @dataclass
 class Tensor:
     shape: list
@@ -211,9 +216,9 @@ class Tensor:
     def read(cls, body):
         tag, rank = divmod(body.varint(), 16)
         tensor = cls([body.varint() for _ in range(rank)])
-        waiting = [(layout_of(tensor.shape), None)]  # where forms sit
+        waiting = [(tensor.shape, layout_of(tensor.shape), None)]  # where forms sit
         while waiting:
-            layout, mask = waiting.pop()
+            shape, layout, mask = waiting.pop()
             tag = body.varint() if tensor.parts else tag
             kind, detail, extra = "floats", 32 if tag == 0 else 16, None
             if tag == 2:
@@ -241,37 +246,43 @@ class Tensor:
                 tensor.arrays.append(blocks)
                 extra = struct.unpack("<f", step)[0], side, columns, blocks
                 kind, detail = "integers", 0
+            elif tag == 13:
+                (rank, second), (outputs, inputs, *taps) = (body.varint(), body.varint()), shape
+                extra = rank, second, taps
             array = None
             if tag == 12:
                 sides = [body.varint() for _ in range(4)]
                 counts = [math.ceil(n / side) for n, side in zip(layout, sides, strict=True)]
                 tensor.arrays.append(Array("mask", tuple(counts), None))
                 array = tensor.arrays[-1].marks = Marked(layout, sides, tensor.arrays[-1])
-            elif tag not in (5, 6, 7, 9, 10):
-                own = layout_of(tensor.shape[:-2]) if tag == 8 else layout
+            elif tag not in (5, 6, 7, 9, 10, 13):
+                own = layout_of(shape[:-2]) if tag == 8 else layout
                 array = Array(kind, own, mask, detail)
                 tensor.arrays.append(array)
-            tensor.parts.append((tag, array, extra))
+            tensor.parts.append((tag, array, extra, shape))
             if tag == 2:
-                waiting.append(((1, extra, 1, 1), None))
+                waiting.append(whole([extra]))
             elif tag in (3, 12):
-                waiting.append((layout, array))
+                waiting.append(([None], layout, array))
             elif tag in (5, 9, 10):
-                waiting.append((layout, mask))
+                waiting.append((shape, layout, mask))
             elif tag == 6:  # the last one is read first
-                vector = layout != layout_of(tensor.shape) or len(tensor.shape) < 2
-                waiting += [((1, layout[1 if vector else 0], 1, 1), None), (layout, None)]
+                waiting += [whole(shape[:1]), whole(shape)]
             elif tag == 7:
-                waiting.append(((1, sum(extra[1]), 1, 1), None))
-            elif tag == 8:  # the last one is read first
-                centres = layout_of([extra, *tensor.shape[-2:]])
-                waiting += [(layout, mask), (centres, None)]
+                waiting.append(whole([sum(extra[1])]))
+            elif tag == 8:
+                waiting += [whole(shape), whole([extra, *shape[-2:]])]
+            elif tag == 13 and second:
+                columns = whole([inputs, second - 1])
+                waiting += [columns, whole([rank, second - 1, *taps]), whole([outputs, rank])]
+            elif tag == 13:
+                waiting += [whole([rank, inputs, *taps]), whole([outputs, rank])]
         return tensor
 
     def weights(self, parts=None):
         """The numbers of the next part and of what is inside it: a flat list."""
         parts = parts or iter(self.parts)
-        tag, array, extra = next(parts)
+        tag, array, extra, shape = next(parts)
         if tag < 2:
             letters = "If" if tag == 0 else "He"
             return [
@@ -301,13 +312,16 @@ class Tensor:
         if tag == 7:
             seed, budgets, layout, mask = extra
             count = sum(mask.values) if mask else math.prod(layout)
-            return shared_by_hash(count, self.shape[-2:], inner, seed, budgets)
+            return shared_by_hash(count, shape[-2:], inner, seed, budgets)
         if tag == 8:
-            taps = math.prod(self.shape[-2:])
+            taps = math.prod(shape[-2:])
             shared = [v for k in array.values for v in inner[k * taps : (k + 1) * taps]]
             residual = self.weights(parts)
             return [float32(a + b) for a, b in zip(shared, residual, strict=True)]
-        return transformed(inner, *self.shape[-2:])
+        if tag == 13:
+            core = self.weights(parts)
+            return product(inner, core, self.weights(parts) if extra[1] else None, shape, *extra)
+        return transformed(inner, *shape[-2:])
 
 
 # Chunks ---------------------------------------------------------------------------------------
@@ -478,6 +492,32 @@ def transformed(c, height, width):
         t = [[synthesis(kernel[v::width], height, y) for v in range(width)] for y in range(height)]
         out += [float32(synthesis(t[y], width, x)) for y in range(height) for x in range(width)]
     return out
+
+
+def product(rows, core, columns, shape, rank, second, taps):
+    outputs, inputs, width = shape[0], shape[1], math.prod(taps)
+
+    def total(terms):
+        return functools.reduce(operator.add, terms) if terms else 0.0
+
+    def of_input(a, i, k):
+        if columns is None:
+            return core[(a * inputs + i) * width + k]
+        s = second - 1
+        return total([core[(a * s + b) * width + k] * columns[i * s + b] for b in range(s)])
+
+    right = {
+        (a, i, k): of_input(a, i, k)
+        for a in range(rank)
+        for i in range(inputs)
+        for k in range(width)
+    }
+    return [
+        float32(total([rows[o * rank + a] * right[a, i, k] for a in range(rank)]))
+        for o in range(outputs)
+        for i in range(inputs)
+        for k in range(width)
+    ]
 
 
 def planes_restored(levels, step, side, columns, blocks):

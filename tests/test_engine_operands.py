@@ -16,6 +16,7 @@ from reticule.forms import (
     Codebook,
     Common,
     Dense,
+    Factored,
     Form,
     Hashed,
     Packed,
@@ -96,7 +97,27 @@ def common(rng, shape, residual):
     return Common(labels, sparse(rng, (count, *shape[2:]), quantised), residual)
 
 
+def factored(rng, shape, values, columns=True):
+    """Thin factors in a form of their own."""
+    rank, second = (int(rank) for rank in rng.integers(0, 4, 2))
+    if not columns:
+        return Factored(values(rng, (shape[0], rank)), values(rng, (rank, *shape[1:])))
+    core = values(rng, (rank, second, *shape[2:]))
+    return Factored(values(rng, (shape[0], rank)), core, values(rng, (shape[1], second)))
+
+
 MAKERS = {
+    "factored": lambda rng, shape: factored(rng, shape, dense),
+    "factored quantised": lambda rng, shape: factored(rng, shape, quantised, columns=False),
+    "factored sparse": lambda rng, shape: factored(
+        rng, shape, lambda rng, shape: sparse(rng, shape, dense)
+    ),
+    "factored twice": lambda rng, shape: factored(
+        rng, shape, lambda rng, shape: factored(rng, shape, dense)
+    ),
+    "factored frequencies": lambda rng, shape: factored(
+        rng, shape, lambda rng, shape: spectral(sparse(rng, shape, quantised))
+    ),
     "common": lambda rng, shape: common(rng, shape, quantised(rng, shape)),
     "common sparse": lambda rng, shape: common(rng, shape, sparse(rng, shape, quantised)),
     "spectral common": lambda rng, shape: spectral(MAKERS["common sparse"](rng, shape)),

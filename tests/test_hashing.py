@@ -488,7 +488,7 @@ def test_quantised_values_have_so_many_bits_and_a_small_error(bits: int) -> None
     context = Context(packed.network(), seed=1)
     hashed_ = FrequencyHashing(rate=0.5).apply(packed, context).packed
     outcome = QuantiseValues(bits=bits).apply(hashed_, context)
-    assert outcome.skipped["tiny"] == "dense is not hashed"
+    assert outcome.skipped["tiny"] == "dense is neither hashed nor factored"
     for name in ("conv", "point", "fc"):
         before, after = (values_of(p.forms[name]) for p in (hashed_, outcome.packed))
         assert isinstance(after, Quantised)

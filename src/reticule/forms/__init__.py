@@ -5,6 +5,7 @@ from reticule.forms.base import matrix_shape as matrix_shape
 from reticule.forms.codebook import Codebook as Codebook
 from reticule.forms.common import Common as Common
 from reticule.forms.dense import Dense as Dense
+from reticule.forms.factored import Factored as Factored
 from reticule.forms.hashed import Hashed as Hashed
 from reticule.forms.lapped import Lapped as Lapped
 from reticule.forms.packed import Packed as Packed

@@ -9,6 +9,7 @@ import numpy as np
 from reticule.forms.base import Form
 from reticule.forms.codebook import Codebook
 from reticule.forms.dense import Dense
+from reticule.forms.factored import Factored
 from reticule.forms.packed import Packed
 from reticule.forms.quantised import Quantised
 from reticule.forms.scaled import Scaled
@@ -24,6 +25,8 @@ def rigid(form: Form) -> str:
     """
     if isinstance(form, Dense | Codebook) or (isinstance(form, Quantised) and not form.states):
         return ""
+    if isinstance(form, Factored):
+        return f"in the form {form.name}" if any(map(rigid, form.factors)) else ""
     inner = None
     if isinstance(form, Sparse | Scaled):
         inner = form.values
@@ -52,11 +55,22 @@ def taken(form: Form, index: np.ndarray, axis: int) -> Form:
     if isinstance(form, Scaled):
         scales = taken(form.scales, index, 0) if axis == 0 else form.scales
         return Scaled(taken(form.values, index, axis), scales)
+    if isinstance(form, Factored):
+        return _of_factors(form, index, axis)
     assert isinstance(form, Sparse)
     order = np.full(form.size, -1)
     order[form.positions()] = np.arange(form.columns.size)
     order = order.reshape(form.shape).take(index, axis)
     return Sparse.at(order >= 0, taken(form.values, order[order >= 0], 0))
+
+
+def _of_factors(form: Factored, index: np.ndarray, axis: int) -> Factored:
+    """Rows of the factor whose rows the axis has; the ranks stay."""
+    if axis == 0:
+        return replace(form, rows=taken(form.rows, index, 0))
+    if form.columns is None:
+        return replace(form, core=taken(form.core, index, 1))
+    return replace(form, columns=taken(form.columns, index, 0))
 
 
 def channels_of(packed: Packed) -> Channels:

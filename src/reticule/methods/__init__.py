@@ -6,6 +6,9 @@ from reticule.methods.base import Method as Method
 from reticule.methods.base import Outcome as Outcome
 from reticule.methods.base import method as method
 from reticule.methods.diversity.select_units import SelectUnits as SelectUnits
+from reticule.methods.factor.embedding import Embedding as Embedding
+from reticule.methods.factor.lowrank import BlockLowRank as BlockLowRank
+from reticule.methods.factor.means import BlockMeans as BlockMeans
 from reticule.methods.fold import FoldBatchNorm as FoldBatchNorm
 from reticule.methods.half import HalfPrecision as HalfPrecision
 from reticule.methods.hash.hashing import FrequencyHashing as FrequencyHashing

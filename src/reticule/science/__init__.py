@@ -5,6 +5,7 @@ from reticule.science.blocks import BlockModel as BlockModel
 from reticule.science.blocks import CoClustering as CoClustering
 from reticule.science.blocks import CoupledBlockModel as CoupledBlockModel
 from reticule.science.blocks import description_length as description_length
+from reticule.science.embeddings import UnitEmbedding as UnitEmbedding
 from reticule.science.exports import load_npz as load_npz
 from reticule.science.exports import save_npz as save_npz
 from reticule.science.exports import to_networkx as to_networkx

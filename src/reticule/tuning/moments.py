@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reticule.forms import Dense, Form, Packed, Scaled, Sparse
+from reticule.forms import Dense, Factored, Form, Packed, Scaled, Sparse
 from reticule.graph import Graph, Network, Node
 from reticule.tuning.executor import execute
 from reticule.tuning.problem import as_input, constant_tensors
@@ -114,6 +114,8 @@ def _scaled(form: Form, scale: np.ndarray) -> Form | None:
         return replace(form, values=Dense(values))
     if isinstance(form, Scaled) and (scales := _scaled(form.scales, scale)) is not None:
         return replace(form, scales=scales)
+    if isinstance(form, Factored) and (left := _scaled(form.rows, scale)) is not None:
+        return replace(form, rows=left)
     return None
 
 

@@ -5,6 +5,7 @@ from reticule.codec.storage.blocks import BlocksCodec
 from reticule.codec.storage.codebook import CodebookCodec
 from reticule.codec.storage.common import CommonCodec
 from reticule.codec.storage.dense import DenseCodec
+from reticule.codec.storage.factored import FactoredCodec
 from reticule.codec.storage.grids import LappedCodec, WaveletCodec
 from reticule.codec.storage.hashed import HashedCodec
 from reticule.codec.storage.planes import PlanesCodec
@@ -30,5 +31,6 @@ REGISTRY: dict[int, FormCodec] = {
     10: WaveletCodec(),
     11: PlanesCodec(),
     IN_BLOCKS: BlocksCodec(),
+    13: FactoredCodec(),
 }
 """By the tag that the file has for the form."""

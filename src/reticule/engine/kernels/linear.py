@@ -10,7 +10,7 @@ import numpy as np
 
 from reticule import _native
 from reticule.engine.kernels.common import Attributes, Kernel, window_counts
-from reticule.engine.operands import DenseOperand, Operand
+from reticule.engine.operands import DenseOperand, FactoredOperand, Operand
 
 COLUMN_BYTES = 2 << 20
 """Scratch for the windows of a convolution (im2col); one position at least is computed."""
@@ -59,6 +59,8 @@ def conv(inputs: Sequence[Any], attributes: Attributes, threads: int) -> np.ndar
 def _convolved(
     x: np.ndarray, weight: Operand, size: tuple[int, int], attributes: Attributes, threads: int
 ) -> np.ndarray:
+    if isinstance(weight, FactoredOperand):
+        return _by_factors(x, weight, size, attributes, threads)
     images, channels = x.shape[:2]
     groups, plain = attributes["group"], isinstance(weight, DenseOperand)
     strides, dilations, pads = (attributes[k] for k in ("strides", "dilations", "pads"))
@@ -70,6 +72,22 @@ def _convolved(
         columns = x.reshape(images, groups, channels // groups, size[0] * size[1])
         return weight.convolve(columns, threads)
     return _by_columns(x, weight, size, attributes, threads)
+
+
+def _by_factors(
+    x: np.ndarray,
+    weight: FactoredOperand,
+    size: tuple[int, int],
+    attributes: Attributes,
+    threads: int,
+) -> np.ndarray:
+    """Fewer channels, the core's kernels, and the layer's channels again."""
+    shape, core = (len(x), weight.core.rows, size[0] * size[1]), weight.core
+    if not prod(core.shape):
+        return np.zeros((len(x), weight.rows, shape[2]), np.float32)
+    x = weight.narrowed(x)
+    out = _convolved(x, core.ready(1), size, attributes, threads)
+    return weight.widened(out.reshape(shape), threads)
 
 
 def _by_columns(

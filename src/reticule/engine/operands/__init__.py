@@ -25,6 +25,8 @@ lapped, wavelet    their coefficients' operand  as codebook, transformed; where 
                                                 the transform has many rows: this layer's
                                                 matrix
 bit planes         int8/int16/int32 levels      as codebook
+factored           its factors' operands        linear: nothing; convolution: the core as its
+                                                form; with groups: this layer's matrix
 any other form     the form's own arrays        expanded, by the form's ``dense()``
 =================  ===========================  =========================================
 
@@ -49,6 +51,7 @@ from reticule.engine.operands.base import Operand as Operand
 from reticule.engine.operands.blocks import StripsOperand, strips_of
 from reticule.engine.operands.codebook import CodebookOperand
 from reticule.engine.operands.common import CommonOperand
+from reticule.engine.operands.factored import FactoredOperand as FactoredOperand
 from reticule.engine.operands.generic import FormOperand as FormOperand
 from reticule.engine.operands.grids import ImagesOperand
 from reticule.engine.operands.hashed import HashedOperand
@@ -62,6 +65,7 @@ from reticule.forms import (
     Codebook,
     Common,
     Dense,
+    Factored,
     Form,
     Hashed,
     Lapped,
@@ -90,6 +94,12 @@ RUN_FORMS: dict[type[Form], Callable[..., Operand]] = {
     Lapped: lambda form: ImagesOperand(form, operand_of(form.coefficients)),
     Wavelet: lambda form: ImagesOperand(form, operand_of(form.coefficients)),
     BitPlanes: PlanesOperand,
+    Factored: lambda form: FactoredOperand(
+        form,
+        operand_of(form.rows),
+        operand_of(form.core),
+        None if form.columns is None else operand_of(form.columns),
+    ),
 }
 """Forms that have an operand of their own."""
 

@@ -1,4 +1,4 @@
-"""Quantised values: what hashed layers share, in a few bits each."""
+"""Quantised values: what hashed layers share and factors hold, in a few bits each."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from reticule.forms import Dense, Form, Hashed, Packed, Quantised, Sparse, Spectral
+from reticule.forms import Dense, Factored, Form, Hashed, Packed, Quantised, Sparse, Spectral
 from reticule.forms.quantised import short_step
 from reticule.methods.base import Context, Outcome, method
 from reticule.methods.hash.hashing import values_of
+from reticule.methods.prune.threshold import prunable
 from reticule.methods.select import select
 
 _TIGHTENED = np.linspace(1.0, 0.3, 15)  # of the largest value, as the end of the grid
@@ -23,7 +24,8 @@ _TIGHTENED = np.linspace(1.0, 0.3, 15)  # of the largest value, as the end of th
 class QuantiseValues:
     """Keep the shared values of hashed layers as integers of ``bits`` bits times a step.
 
-    The step of a layer is the one with the least squared error,
+    Likewise the factors of factored layers, each with a step of its own.  The step is the one
+    with the least squared error,
 
         sum over values v of (v - step * clip(round(v / step), -L, L))^2,  L = 2^(bits - 1) - 1
 
@@ -46,17 +48,24 @@ class QuantiseValues:
         return Outcome(packed.with_forms(forms), skipped)
 
     def _quantised(self, form: Form) -> Form:
+        if isinstance(form, Factored):
+            return Factored(*(self._factor(part) for part in form.factors))
         if isinstance(form, Spectral):
             return replace(form, coefficients=self._quantised(form.coefficients))
         if isinstance(form, Sparse):
             return replace(form, values=self._quantised(form.values))
         if isinstance(form, Hashed):
             return replace(form, values=on_grid(form.values.dense(), self.bits))
-        raise TypeError(f"{form.name} is not hashed")
+        raise TypeError(f"{form.name} is neither hashed nor factored")
+
+    def _factor(self, form: Form) -> Form:
+        if isinstance(form, Sparse) and isinstance(form.values, Dense):
+            return replace(form, values=on_grid(form.values.dense(), self.bits))
+        return on_grid(form.dense(), self.bits) if isinstance(form, Dense) else form
 
 
 def on_grid(values: np.ndarray, bits: int) -> Quantised:
-    """Values (n,) on the grid of so many bits that is nearest to them.
+    """Values on the grid of so many bits that is nearest to them.
 
     >>> on_grid(np.array([1.0, -0.49, 0.0], "f4"), 2).levels.tolist()
     [1, -1, 0]
@@ -77,8 +86,11 @@ def on_grid(values: np.ndarray, bits: int) -> Quantised:
 
 
 def _unfit(form: Form) -> str:
+    if isinstance(form, Factored):
+        free = any(not prunable(part) for part in form.factors)
+        return "" if free else f"factors already in the form {form.name}"
     try:
         values = values_of(form)
-    except TypeError as problem:
-        return str(problem)
+    except TypeError:
+        return f"{form.name} is neither hashed nor factored"
     return "" if isinstance(values, Dense) else f"values already in the form {values.name}"

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from reticule.forms import Codebook, Dense, Form, Packed, Sparse, Spectral
+from reticule.forms import Codebook, Dense, Factored, Form, Packed, Sparse, Spectral
 from reticule.methods.base import Context, Outcome, method
 from reticule.methods.prune.threshold import prunable
 from reticule.methods.select import SMALLEST, select
@@ -27,7 +27,7 @@ class WeightSharing:
     """Let the weights of a layer share 2^bits values, found by one-dimensional k-means.
 
     Only surviving weights of a pruned layer are clustered, or coefficients of transformed
-    kernels.  ``conv_bits`` and
+    kernels; each factor of a factored layer by itself.  ``conv_bits`` and
     ``linear_bits`` set the number of clusters; small layers get fewer, so that the
     table takes no more than ``table_share`` of what the indices take.  Centroids are
     kept in float16.  Follow it with a ``retrain`` stage: assignments stay, centroids
@@ -62,6 +62,8 @@ class WeightSharing:
             return replace(form, coefficients=self._share(form.coefficients, bits, rng))
         if isinstance(form, Sparse):
             return replace(form, values=self._share(form.values, bits, rng))
+        if isinstance(form, Factored):
+            return Factored(*(self._share(part, bits, rng) for part in form.factors))
         weights = form.dense()
         while bits > 1 and 16 * 2**bits > self.table_share * weights.size * bits:
             bits -= 1
@@ -71,7 +73,11 @@ class WeightSharing:
 
 
 def _shareable(form: Form) -> str:
-    """Why weights cannot share values, or the empty string; coefficients can as well."""
+    """Why weights cannot share values, or "" ; coefficients and factors can as well."""
+    if isinstance(form, Factored):
+        if sum(isinstance(part, Sparse) for part in form.factors) > 2:
+            return f"too many forms in the form {form.name}"
+        return next(filter(None, map(_shareable, form.factors)), "")
     return prunable(form.coefficients if isinstance(form, Spectral) else form)
 
 

@@ -15,6 +15,7 @@ from reticule.forms import Packed, channels_of, operated
 from reticule.graph.channels import Channels, reordered
 from reticule.methods.base import Context, Outcome, method
 from reticule.science.blocks import BlockModel
+from reticule.science.embeddings import UnitEmbedding
 
 AS_IT_WAS = "as it was"
 
@@ -31,8 +32,11 @@ class OrderUnits:
     a unit, in the columns that read it, and in both; and by the sum of their magnitudes
     instead of their number; with ``blocks`` also by the blocks of a block model of the weights
     that make and read them (plain and degree-corrected, see :mod:`reticule.science.blocks`),
-    the densest block first.  One is kept where the tensors that it concerns take fewer bytes.
-    ``rounds`` is how often that goes over the network, as layers share units.
+    the densest block first; with ``embedding`` also by the two leading coordinates of a spectral
+    embedding of those weights, with their signs and without (:mod:`reticule.science.embeddings`),
+    so that units which are alike stand side by side.  One is kept where the tensors that it
+    concerns take fewer bytes.  ``rounds`` is how often that goes over the network, as layers
+    share units.
 
     Source: ours; that units can be permuted at will: Hecht-Nielsen, "On the algebraic
     structure of feedforward network weight spaces", 1990.
@@ -40,6 +44,7 @@ class OrderUnits:
 
     rounds: Annotated[int, Field(ge=1)] = 2
     blocks: bool = False
+    embedding: bool = False
 
     needs_data: ClassVar[bool] = False
     settles: ClassVar[bool] = False
@@ -51,7 +56,7 @@ class OrderUnits:
         for _ in range(self.rounds):
             changed = False
             for units in channels.classes:
-                packed, order = _best(packed, channels, units, context, self.blocks)
+                packed, order = _best(packed, channels, units, context, self)
                 if order != AS_IT_WAS or _title(channels, units) not in chosen:
                     chosen[_title(channels, units)] = order
                 changed |= order != AS_IT_WAS
@@ -64,12 +69,12 @@ class OrderUnits:
 
 
 def _best(
-    packed: Packed, channels: Channels, units: np.ndarray, context: Context, blocks: bool
+    packed: Packed, channels: Channels, units: np.ndarray, context: Context, wanted: OrderUnits
 ) -> tuple[Packed, str]:
     """The network with the order of these units that takes the fewest bytes, and its name."""
     names = _concerned(channels, units)
     best, least, chosen = packed, _size(_part(packed, names), context), AS_IT_WAS
-    for title, order in _orders(packed, channels, units, blocks):
+    for title, order in _orders(packed, channels, units, wanted):
         tried = operated(packed, reordered(channels, [order]))
         size = _size(_part(tried, names), context)
         if size < least:
@@ -78,13 +83,15 @@ def _best(
 
 
 def _orders(
-    packed: Packed, channels: Channels, units: np.ndarray, blocks: bool
+    packed: Packed, channels: Channels, units: np.ndarray, wanted: OrderUnits
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Orders to try, by name; the same one is not tried twice."""
     tried = [units]
     found = _by_strength(packed, channels, units)
-    if blocks:
+    if wanted.blocks:
         found = chain(found, _by_blocks(packed, channels, units))
+    if wanted.embedding:
+        found = chain(found, _by_embedding(packed, channels, units))
     for title, rank in found:
         order = units[rank]
         if not any(np.array_equal(order, other) for other in tried):
@@ -105,16 +112,7 @@ def _by_blocks(
     packed: Packed, channels: Channels, units: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Blocks of units by which weights make and read them; the densest first, then by degree."""
-    place = np.full(channels.count, -1)
-    place[units] = np.arange(units.size)
-    parts = [np.zeros((units.size, 1), bool)]
-    for name, axis, lie in _lines(packed, channels, units):
-        lines = np.moveaxis(packed.forms[name].dense(), axis, 0).reshape(len(lie), -1) != 0
-        part = np.zeros((units.size, lines.shape[1]), bool)
-        mine = place[lie] >= 0
-        np.logical_or.at(part, place[lie[mine]], lines[mine])
-        parts.append(part)
-    mask = np.hstack(parts)
+    mask = np.hstack([np.zeros((units.size, 1), bool), _beside(packed, channels, units) != 0])
     if not mask.any() or mask[:, 1:].all():
         return
     degree = mask.sum(1)
@@ -122,6 +120,38 @@ def _by_blocks(
         labels = BlockModel(family, restarts=2).fit(mask).row_labels_
         mean = np.bincount(labels, degree) / np.bincount(labels)
         yield f"by {family} blocks", np.lexsort((-degree, labels, -mean[labels]))
+
+
+def _by_embedding(
+    packed: Packed, channels: Channels, units: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
+    """By the leading coordinates: units of which the weights point the same way are neighbours."""
+    weights = _beside(packed, channels, units)
+    if min(weights.shape) < 2 or not weights.any():
+        return
+    for signs, of in (("difference", "weights"), ("none", "magnitudes")):
+        embedding = UnitEmbedding("spectral", 2, signs=signs).fit(weights)
+        for number, line in enumerate(embedding.row_embedding_.T, 1):
+            yield f"by coordinate {number} of {of}", np.argsort(-line, kind="stable")
+
+
+def _beside(packed: Packed, channels: Channels, units: np.ndarray) -> np.ndarray:
+    """What makes and reads each unit, tensors of like energy side by side (units, others).
+
+    Of the columns that read one channel behind a flatten, the one with the largest weight counts.
+    """
+    place = np.full(channels.count, -1)
+    place[units] = np.arange(units.size)
+    parts = [np.zeros((units.size, 0))]
+    for name, axis, lie in _lines(packed, channels, units):
+        lines = np.moveaxis(packed.forms[name].dense(), axis, 0).reshape(len(lie), -1)
+        largest, least = (np.zeros((units.size, lines.shape[1])) for _ in range(2))
+        mine = place[lie] >= 0
+        np.maximum.at(largest, place[lie[mine]], lines[mine])
+        np.minimum.at(least, place[lie[mine]], lines[mine])
+        part = np.where(largest >= -least, largest, least)
+        parts.append(part / max(float(np.linalg.norm(part)), 1e-30))
+    return np.hstack(parts)
 
 
 MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {

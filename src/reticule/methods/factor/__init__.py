@@ -1,0 +1,1 @@
+"""Layers of low rank: weights as products of thin factors."""
