@@ -6,6 +6,7 @@
     python benchmarks/science.py neurons ../shared   # accuracy against neurons kept
     python benchmarks/science.py submodularity ../shared   # do gains shrink as sets grow?
     python benchmarks/science.py density ../shared   # each layer's density by what it needs
+    python benchmarks/science.py embeddings ../shared   # layers from embeddings, beside SVD
     python benchmarks/science.py analyses ../shared   # reticule analyze on trained networks
     python benchmarks/science.py predictors ../shared   # measures against what compression reached
 
@@ -25,6 +26,7 @@ from coding.table import Table, own_version
 from network_science import (
     analyses,
     density,
+    embeddings,
     masks,
     neurons,
     page,
@@ -60,6 +62,9 @@ TABLES = {
         "science_submodularity", ("network", "layer", "function"), submodularity.COLUMNS
     ),
     "science_density": Table("science_density", ("network", "way", "density"), density.COLUMNS),
+    "science_embeddings": Table(
+        "science_embeddings", ("network", "layer", "kind"), embeddings.COLUMNS
+    ),
     "science_analyses": Table("science_analyses", ("network", "kind", "name"), analyses.COLUMNS),
     "science_predictors": Table(
         "science_predictors",
@@ -116,6 +121,11 @@ def of_density(shared: Path) -> None:
         put(TABLES["science_density"], *row, **values)
 
 
+def of_embeddings(shared: Path) -> None:
+    for key, row in embeddings.errors(shared):
+        put(TABLES["science_embeddings"], *key, **row)
+
+
 def of_analyses(shared: Path) -> None:
     for network in analyses.NETWORKS:
         for kind, name, values in analyses.analysed(shared, network):
@@ -137,6 +147,7 @@ def main() -> None:
         "neurons",
         "submodularity",
         "density",
+        "embeddings",
         "analyses",
         "predictors",
         "page",
@@ -156,6 +167,8 @@ def main() -> None:
         of_submodularity(given.files[0])
     elif given.part == "density":
         of_density(given.files[0])
+    elif given.part == "embeddings":
+        of_embeddings(given.files[0])
     elif given.part == "analyses":
         of_analyses(given.files[0])
     elif given.part == "predictors":

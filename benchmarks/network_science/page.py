@@ -32,6 +32,7 @@ def write(tables: dict[str, Table]) -> None:
         "density": _density(rows["science_density"]),
         "predictors": _predictors(rows["science_predictors"]),
     }
+    made["embeddings"] = _embeddings(rows["science_embeddings"])
     made |= _analyses(rows["science_analyses"])
     analyses.draw(rows["science_analyses"], TITLES)
     for page in PAGES:
@@ -226,3 +227,15 @@ def _analyses(rows: Rows) -> dict[str, list[str]]:
         "measures": table_of(heads[0], measures) if rows else [],
         "communities": table_of(heads[1], communities) if rows else [],
     }
+
+
+def _embeddings(rows: Rows) -> list[str]:
+    """Errors by kind of embedding, a row for each kind of layer of a network."""
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    body = []
+    for (network, sort), some in _groups(rows, "network", "layer").items():
+        found = {row["kind"]: float(row["error"]) for row in some}
+        share = 100 * float(some[0]["numbers"]) / float(some[0]["weights"])
+        cells = (f"{found[kind]:.3f}" for kind in kinds)
+        body.append((TITLES[network], f"{some[0]['layers']} {sort}", f"{share:.0f} %", *cells))
+    return table_of(("network", "layers", "numbers", *kinds), body) if rows else []
