@@ -42,6 +42,8 @@ def write(table: Table, variants: Table) -> None:
     rows, changed = list(table.rows.values()), list(variants.rows.values())
     tables = {name: _network(rows, name) for name in TITLES}
     write_tables(PAGE, {**tables, "variants": _variants(changed), "quoted": _quoted()})
+    for page in ("block-pruning", "block-diagonal"):
+        write_tables(DOCS / f"methods/{page}.md", {"blocks": _blocks(changed)})
     for page, recipes in METHODS.items():
         own = [row for row in rows + changed if row["recipe"] in recipes]
         figures = table_of(FIGURES, (_figures(row) for row in own)) if own else []
@@ -78,6 +80,21 @@ def _variants(rows: Iterable[Row]) -> list[str]:
         )
         for row in rows
     ]  # fmt: skip
+    return table_of(head, body) if body else []
+
+
+def _blocks(rows: Iterable[Row]) -> list[str]:
+    """Networks pruned by the block and in parts, beside those pruned by single weights."""
+    head = ("network", "recipe", "what", "bytes of the file", "error, %", "multiplications")
+    body = []
+    for row in rows:
+        if row["variant"].startswith(("single weights", "blocks", "4 parts")):
+            before, after = (float(row[f"multiplications{end}"]) for end in ("_before", ""))
+            fewer = f"{before / max(after, 1):.1f} times fewer"
+            size = f"{int(row['bytes_file']):,}"
+            body.append(
+                (TITLES[row["network"]], row["recipe"], row["variant"], size, _errors(row), fewer)
+            )
     return table_of(head, body) if body else []
 
 
