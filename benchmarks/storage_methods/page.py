@@ -43,7 +43,8 @@ def write(table: Table, variants: Table) -> None:
     tables = {name: _network(rows, name) for name in TITLES}
     write_tables(PAGE, {**tables, "variants": _variants(changed), "quoted": _quoted()})
     for page in ("block-pruning", "block-diagonal"):
-        write_tables(DOCS / f"methods/{page}.md", {"blocks": _blocks(changed)})
+        made = {"blocks": _blocks(changed), "speed": _speed()}
+        write_tables(DOCS / f"methods/{page}.md", made)
     for page, recipes in METHODS.items():
         own = [row for row in rows + changed if row["recipe"] in recipes]
         figures = table_of(FIGURES, (_figures(row) for row in own)) if own else []
@@ -96,6 +97,24 @@ def _blocks(rows: Iterable[Row]) -> list[str]:
                 (TITLES[row["network"]], row["recipe"], row["variant"], size, _errors(row), fewer)
             )
     return table_of(head, body) if body else []
+
+
+def _speed() -> list[str]:
+    """Milliseconds of benchmarks/block_speed.py, and how many times ONNX Runtime's."""
+    columns = ("milliseconds", "of_onnxruntime", "of_dense")
+    rows = list(Table("block_speed", ("network", "batch", "engine"), columns).rows.values())
+    head = ("network", "images at once", "network as", "milliseconds", "times ONNX Runtime")
+    body = (
+        (
+            TITLES[row["network"]],
+            row["batch"],
+            row["engine"],
+            f"{float(row['milliseconds']):.3g}",
+            f"{float(row['of_onnxruntime']):.2f}",
+        )
+        for row in rows
+    )
+    return table_of(head, body) if rows else []
 
 
 def _network(rows: Iterable[Row], network: str) -> list[str]:
