@@ -31,8 +31,16 @@ NOTHING = b"\x00"  # integers that are all zero
 LARGE_FLOAT = ZERO * 2 + b"\x01\x70" + b"\x01\x7f"  # 3.2e38
 
 # Structure of forms, without their shape
-DENSE, CODEBOOK, SPARSE, GRID, TRANSFORM, FACTORED = 0, 2, 3, 4, 5, 13
+DENSE, CODEBOOK, SPARSE, GRID, TRANSFORM, FACTORED, LABELLED = 0, 2, 3, 4, 5, 13, 14
 ONE = b"\x00\x80\x3f"  # no trellis, a step of 1
+
+
+INNER = bytes([GRID]) + ONE
+
+
+def labelled(rows: int, columns: int, *axes: int) -> bytes:
+    """A tensor with so many blocks, up to its form."""
+    return shape(LABELLED, *axes) + varint(rows) + varint(columns)
 
 
 def small(structure: bytes, weights: int, chunk: bytes, preset: str) -> Parts:
@@ -100,6 +108,13 @@ ATTACKS: dict[str, tuple[Parts | bytes, str]] = {
         crafted(shape(FACTORED, 1, 1) + varint(2**16) + varint(2**12 + 1), 1, NOTHING),
         "TOO_LARGE",
     ),
+    "labels-too-many": (
+        crafted(labelled(1024, 1024, 1024, 1024) + INNER, 2**20, NOTHING * 3), "TOO_LARGE",
+    ),
+    "labels-in-labels": (
+        crafted(labelled(1, 1, 2, 2) + varint(LABELLED) + b"\x01\x01" + INNER, 4, NOTHING * 5),
+        "UNKNOWN_FORM",
+    ),
     "one-symbol-too-often": (
         crafted(shape(GRID, 2**24 + 1) + ONE, 2**24 + 1, b"\x02\x01\x02"), "TOO_LARGE",
     ),
@@ -164,6 +179,16 @@ ATTACKS: dict[str, tuple[Parts | bytes, str]] = {
     "integer": (crafted(shape(GRID, 1) + ONE, 1, varint(2**26)), "BAD_INDEX"),
     "index-of-trellis": (
         crafted(shape(GRID, 1) + b"\x01\x80\x3f", 1, varint(2**24 + 2)), "BAD_INDEX",
+    ),
+    "label-outside": (
+        crafted(labelled(2, 1, 2, 2) + INNER, 4, b"\x02\x01\x02" + NOTHING * 2), "BAD_INDEX",
+    ),
+    "labels-that-differ": (
+        crafted(
+            labelled(1, 2, 2, 2**16) + INNER, 2**17, NOTHING * 3,
+            NOTHING + b"\x01\x01\x01" + NOTHING,
+        ),
+        "BAD_INDEX",
     ),
     "rank-without-centroid": (
         crafted(shape(CODEBOOK, 1) + b"\x01\x00", 1, b"\x01\x01\x01" + FLOAT), "BAD_INDEX",

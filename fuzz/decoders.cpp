@@ -57,6 +57,7 @@ struct Described {
     unsigned kind;  // 0 integers, 1 unsigned integers, 2 float16, 3 float32
     unsigned states;
     std::vector<uint8_t> mask;
+    std::vector<uint16_t> labels;
     size_t size;
 };
 
@@ -77,6 +78,11 @@ Described describe(Arguments &arguments) {
         array.mask.resize(array.size);
         for (size_t i = 0; i < array.size; ++i) array.mask[i] = pattern >> (i & 7) & 1;
     }
+    if (head & 32) {
+        array.labels.resize(array.size);
+        for (size_t i = 0; i < array.size; ++i)
+            array.labels[i] = static_cast<uint16_t>((i ^ i >> 3) * pattern % kLabels);
+    }
     return array;
 }
 
@@ -87,11 +93,12 @@ void decode_context(Preset preset, Arguments arguments, Digest &digest) {
     for (const Described &array : arrays) {
         if (array.kind >= 2) {
             std::vector<uint32_t> patterns(array.size);
-            decoder.floats(patterns, array.kind == 2 ? 16 : 32, array.layout);
+            decoder.floats(patterns, array.kind == 2 ? 16 : 32, array.layout, array.labels);
             digest.add(std::span<const uint32_t>(patterns));
         } else {
             std::vector<int32_t> values(array.size);
-            decoder.integers(values, array.mask, array.layout, array.states, array.kind == 0);
+            decoder.integers(values, array.mask, array.layout, array.states, array.kind == 0,
+                             array.labels);
             digest.add(std::span<const int32_t>(values));
         }
         digest.add(decoder.position());
@@ -203,8 +210,8 @@ void round_trip_context(Preset preset, Arguments arguments) {
             for (size_t j = 0; j < array.size; ++j)
                 patterns[i].push_back((static_cast<uint32_t>(next()) * spread) &
                                       (array.kind == 2 ? 0xffffu : 0xffffffffu));
-            encoder.floats(patterns[i], array.kind == 2 ? 16 : 32, array.layout);
-            rated.floats(patterns[i], array.kind == 2 ? 16 : 32, array.layout);
+            encoder.floats(patterns[i], array.kind == 2 ? 16 : 32, array.layout, array.labels);
+            rated.floats(patterns[i], array.kind == 2 ? 16 : 32, array.layout, array.labels);
             continue;
         }
         for (size_t j = 0; j < array.size; ++j) {
@@ -213,8 +220,14 @@ void round_trip_context(Preset preset, Arguments arguments) {
             integers[i].push_back(array.kind == 1 ? std::abs(value) : value);
         }
         std::vector<uint16_t> rates(array.size * 2 * kRatedValues);
-        encoder.integers(integers[i], array.mask, array.layout, array.states, array.kind == 0);
-        rated.rates(integers[i], array.mask, array.layout, array.states, array.kind == 0, rates);
+        encoder.integers(integers[i], array.mask, array.layout, array.states, array.kind == 0,
+                         array.labels);
+        if (array.labels.empty())
+            rated.rates(integers[i], array.mask, array.layout, array.states, array.kind == 0,
+                        rates);
+        else  // which rates() does not know
+            rated.integers(integers[i], array.mask, array.layout, array.states, array.kind == 0,
+                           array.labels);
     }
     const std::vector<uint8_t> payload = encoder.finish();
     require(payload == rated.finish(), "rates() and integers() differ");
@@ -223,11 +236,12 @@ void round_trip_context(Preset preset, Arguments arguments) {
         const Described &array = arrays[i];
         if (array.kind >= 2) {
             std::vector<uint32_t> found(array.size);
-            decoder.floats(found, array.kind == 2 ? 16 : 32, array.layout);
+            decoder.floats(found, array.kind == 2 ? 16 : 32, array.layout, array.labels);
             require(found == patterns[i], "floats do not decode to what was encoded");
         } else {
             std::vector<int32_t> found(array.size);
-            decoder.integers(found, array.mask, array.layout, array.states, array.kind == 0);
+            decoder.integers(found, array.mask, array.layout, array.states, array.kind == 0,
+                             array.labels);
             require(found == integers[i], "integers do not decode to what was encoded");
         }
     }

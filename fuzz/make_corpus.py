@@ -14,6 +14,7 @@ from reticule.codec.limits import Limits
 CORPUS = Path(__file__).parent / "corpus"
 STATES = (0, 8, 32, 64)
 NOTHING = np.empty(0, np.uint8)
+PATTERN = 0b01101001
 
 
 def context(preset: int, arrays: list[tuple[int, int, tuple[int, int, int, int]]]) -> bytes:
@@ -24,18 +25,21 @@ def context(preset: int, arrays: list[tuple[int, int, tuple[int, int, int, int]]
     for kind, states, layout in arrays:
         size = int(np.prod(layout))
         masked = kind & 16
-        head += bytes([kind | states << 2, *layout, 0b01101001])
-        mask = np.array([0b01101001 >> (i & 7) & 1 for i in range(size)], np.uint8)
+        head += bytes([kind | states << 2, *layout, PATTERN])
+        places = np.arange(size)
+        labels = ((places ^ places >> 3) * PATTERN % 1024).astype(np.uint16) if kind & 32 else None
+        mask = np.array([PATTERN >> (i & 7) & 1 for i in range(size)], np.uint8)
         if kind & 3 < 2:
             values = np.rint(rng.laplace(0, 1.5, size)).astype(np.int32)
             values = np.abs(values) if kind & 1 else values
             values = values * mask.astype(np.int32) if masked else values
             given = mask if masked else NOTHING
-            encoder.integers(values, given, *layout, STATES[states], not kind & 1)
+            encoder.integers(values, given, *layout, STATES[states], not kind & 1, labels)
         else:
             dtype, bits = ("f2", 16) if kind & 3 == 2 else ("f4", 32)
             numbers = rng.normal(size=size).astype(dtype)
-            encoder.floats(numbers.view(f"u{bits // 8}").astype(np.uint32), bits, *layout)
+            patterns = numbers.view(f"u{bits // 8}").astype(np.uint32)
+            encoder.floats(patterns, bits, *layout, labels)
     return b"\1" + head + encoder.finish()
 
 
@@ -52,7 +56,10 @@ def main() -> None:
         files[f"mixed-{preset}"] = context(
             preset, [(0, 1, conv), (0, 0, vector), (3, 0, vector), (1, 0, conv)]
         )
-        for name in ("integers", "mask", "floats"):  # even: a round trip of these bytes
+        files[f"labels-{preset}"] = context(
+            preset, [(32, 1, conv), (33, 0, linear), (48, 0, linear), (34, 0, conv)]
+        )
+        for name in ("integers", "mask", "floats", "labels"):  # even: a round trip of these bytes
             files[f"trip-{name}-{preset}"] = b"\0" + files[f"{name}-{preset}"][1:]
     symbols = np.minimum(rng.geometric(0.3, 600), 200).astype(np.uint16)
     files["bits"] = b"\1" + bytes([4, 5, 88, 2]) + rng.bytes(375)

@@ -60,6 +60,10 @@ def structure_of(data: bytes, at: int) -> int:
     tag = first // 16
     for _ in range(first % 16):
         _, at = read_varint(data, at)
+    if tag == 14:
+        for _ in range(2):
+            _, at = read_varint(data, at)
+        tag, at = read_varint(data, at)
     left = 1  # forms whose structure is still to come
     while left:
         inside = {2: 1, 3: 1, 5: 1, 6: 2, 7: 1, 8: 2, 9: 1, 10: 1, 12: 1}.get(tag, 0)

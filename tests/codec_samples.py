@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from reticule import _native
@@ -9,6 +11,7 @@ from reticule.codec import About
 from reticule.data import Preprocessing
 from reticule.forms import (
     BitPlanes,
+    BlockLabels,
     Codebook,
     Common,
     Dense,
@@ -494,6 +497,47 @@ def factored_forms(seed: int = 0) -> Packed:
     )
 
 
+def labelled_forms(seed: int = 0) -> Packed:
+    """Tensors whose coder knows blocks of rows and columns: every place that a form can have."""
+    rng = np.random.default_rng(seed)
+    rows, columns = rng.integers(0, 3, 24), rng.integers(0, 4, 30)
+    dense = rng.random((3, 4)) ** 2
+    mask = rng.random((24, 30)) < dense[rows][:, columns]
+    kept = int(mask.sum())
+    kernels = rng.random((8, 6, 3, 3)) < 0.3
+    table = Dense(np.array([-1.5, -0.25, 0.5, 2.0], "f2"))
+    few = Dense(rng.choice(np.array([0.5, -2.5, 1e-3], "f4"), (20, 24)))
+    forms: dict[str, Form] = {
+        "codes under a mask": Sparse.at(mask, Codebook(rng.integers(0, 4, kept), table)),
+        "floats under a mask": Sparse.at(mask, Dense(rng.normal(size=kept).astype("f2"))),
+        "floats": Dense(rng.normal(size=(9, 7)).astype("f4")),
+        "few floats": few,
+        "path": quantised(rng, (8, 6, 3, 3), 8, 1.0),
+        "kernels": Sparse.at(kernels, quantised(rng, (int(kernels.sum()),))),
+        "frequencies": Spectral(quantised(rng, (8, 6, 3, 3))),
+        "sparse in sparse": Sparse.at(mask, pruned(rng, (kept,), 0.4, 3)),
+        "scaled": scaled(rng, quantised(rng, (7, 9))),
+        "common": common(rng, (6, 4, 3, 3), 3, quantised(rng, (6, 4, 3, 3))),
+        "planes": bitplanes(rng, (9, 12)),
+        "lapped": Lapped(quantised(rng, (5, 13)), (1, 13), 6),
+        "wavelet": Wavelet(quantised(rng, (6, 8)), (6, 8), "5/3", 2),
+        "hashed": hashed(rng, (7, 9), 5),
+        "factored": factored(rng, (6, 8), 2, 3),
+        "in blocks": Sparse.at(in_blocks(rng, (12, 20), (4, 4), 0.4), Dense(np.ones(96, "f4"))),
+        "large": Quantised(rng.integers(-300, 300, (40, 32)), 0.5),
+        "without labels": quantised(rng, (6, 5)),
+    }
+    packed = packed_of(forms)
+    hints = {
+        name: BlockLabels(rng.integers(0, 3, form.shape[0]), rng.integers(0, 4, form.shape[1]))
+        for name, form in forms.items()
+        if name != "without labels"
+    }
+    hints["codes under a mask"] = hints["floats under a mask"] = BlockLabels(rows, columns)
+    hints["large"] = BlockLabels(np.arange(40) % 32, np.arange(32))
+    return replace(packed, hints=hints)
+
+
 SAMPLES = {
     "cnn": small_cnn,
     "odd": odd_shapes,
@@ -506,6 +550,7 @@ SAMPLES = {
     "blocks": block_forms,
     "scaled": scaled_forms,
     "factored": factored_forms,
+    "labelled": labelled_forms,
 }
 
 

@@ -227,7 +227,9 @@ class Model:
         return self.counters[key]
 
     def mixer(self, number, node, selector):
-        first = [1250] * 8 + [0, 5500, 5500] + [0] * 5 if self.is_small else [10000, 2000, 2000]
+        first = (
+            [1250] * 8 + [0, 5500, 5500, 8000] + [0] * 4 if self.is_small else [10000, 2000, 2000]
+        )
         first += [0] * (16 if self.is_small else 8)
         return self.mixers[number].setdefault((node, selector), first[: 16 if self.is_small else 8])
 
@@ -235,8 +237,10 @@ class Model:
 class Integers:
     """An array that is being decoded."""
 
-    def __init__(self, coder, model, layout, mask, states, is_signed):
+    def __init__(self, coder, model, layout, mask, states, is_signed, labels=None):
         self.coder, self.model, self.mask = coder, model, mask
+        self.labels = labels if model.is_small else None
+        self.of_labels = {}
         self.rows, self.channels, self.height, self.width = layout
         self.taps = self.height * self.width
         self.columns = self.channels * self.taps
@@ -475,6 +479,7 @@ class Integers:
                 2 * (c % 512) + negative_mean,
                 24 * (3 * group(x8) + self.sg(x8)) + 3 * group(x9) + self.sg(x9),
             ]
+            self.label = self.labels and 2 * self.labels[i]
         self.odd = 16 if self.states and state % 2 else 0
         self.agrees = 0
         return self.nodes()
@@ -534,6 +539,11 @@ class Integers:
                 v = exp2(base - self.log_spread)
                 asked = expert and self.mask is None
                 inputs.append(STRETCH[expert(self.centre, v)] if asked else 0)
+            of_label = Counter()
+            if self.labels:
+                key = self.label + (node == 1 and self.z < 0), full
+                of_label = self.of_labels.setdefault(key, of_label)
+                inputs.append(STRETCH[of_label.p16 >> 4])
             selectors = [self.group + agrees, self.bin >> 3]
         else:
             selectors = [0]
@@ -554,24 +564,25 @@ class Integers:
             nudge(w, inputs, clamp((target - squash(one)) >> 1, -32768, 32767))
         if model.is_small:
             model.table[key] += ((65535 if bit else 0) - model.table[key]) >> 6
+            of_label.learn(bit, 1000)
         return bit
 
 
-def floats(coder, model, layout, width):
+def floats(coder, model, layout, width, labels=None):
     count = math.prod(layout)
     if not count:
         return []
     if coder.bit(64):
         return [coder.wide(width) for _ in range(count)]
     if not coder.bit(4096):
-        return fields(coder, model, layout, width)
+        return fields(coder, model, layout, width, labels)
     entries = fields(coder, model, (1, coder.wide(17), 1, 1), width)
     negative = sum(entry >> (width - 1) for entry in entries)
-    indices = Integers(coder, model, layout, None, 0, True).decode()
+    indices = Integers(coder, model, layout, None, 0, True, labels).decode()
     return [entries[index + negative] for index in indices]
 
 
-def fields(coder, model, layout, width):
+def fields(coder, model, layout, width, labels=None):
     mantissa = 23 if width == 32 else 10
     unit = coder.plain(8 if width == 32 else 5)
     zeros = coder.plain(5)
@@ -586,7 +597,7 @@ def fields(coder, model, layout, width):
         return bit
 
     out = []
-    for k in Integers(coder, model, layout, None, 0, True).decode():
+    for k in Integers(coder, model, layout, None, 0, True, labels).decode():
         if k:
             x = abs(k).bit_length() - 1
             exponent, sign = unit + x, int(k < 0)
@@ -614,13 +625,16 @@ def decode(preset, data, calls):
     coder, model = Range(data), Model(preset == 1)
     for array, where, layout in calls:
         mask = array.under.values[where] if array.under else None
+        labels = array.labels(where) if array.labelled else None
         if array.kind != "floats":
             states, is_signed = array.detail, array.kind == "integers"
-            found = Integers(coder, model, layout, mask, states, is_signed).decode()
+            found = Integers(coder, model, layout, mask, states, is_signed, labels).decode()
             array.values[where] = found
         elif mask is None:
-            array.values[where] = floats(coder, model, layout, array.detail)
+            array.values[where] = floats(coder, model, layout, array.detail, labels)
         else:
-            stored = iter(floats(coder, model, (1, sum(mask), 1, 1), array.detail))
+            if labels:
+                labels = [label for label, kept in zip(labels, mask, strict=True) if kept]
+            stored = iter(floats(coder, model, (1, sum(mask), 1, 1), array.detail, labels))
             array.values[where] = [next(stored) if kept else 0 for kept in mask]
     coder.finish()

@@ -16,21 +16,22 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import reference_context
 from codec_mutations import files_of_many_chunks, read_varint
-from codec_samples import packed_of, quantised, transformed_forms
+from codec_samples import SAMPLES, packed_of, quantised, transformed_forms
 
-from reticule.codec import About, dumps, load, streams
+from reticule.codec import About, dumps, load, loads, section, streams
 from reticule.codec.adaptive import AdaptiveCoder
 from reticule.codec.arrays import Piece
-from reticule.codec.chunks import PRESETS
+from reticule.codec.chunks import PRESETS, plan
 from reticule.codec.forms import write_form
 from reticule.codec.metadata import DICTIONARY
 from reticule.codec.parts import Writer
-from reticule.forms import Dense, Form, Quantised, Sparse
+from reticule.forms import BlockLabels, Dense, Form, Quantised, Sparse
 
 GOLDEN = [  # those of chunks are too much for adaptive models in plain Python
     path
@@ -159,6 +160,19 @@ class Array:
     under: Array | None
     detail: int = 0  # states of the trellis, or bits of a float
     values: list = field(default_factory=list)
+    labelled: tuple = ()  # arrays of the labels of rows and of columns, blocks of columns
+    cut: int = 0  # rows of a row group, if they do not follow from the layout
+
+    def labels(self, where):
+        """Of the values in a slice, which is a row group."""
+        rows, columns, blocks = self.labelled
+        channels, taps = self.layout[1], self.layout[2] * self.layout[3]
+        group = where.start // (channels * taps) // group_rows(self)
+        return [
+            rows.values[place // taps // channels] * blocks
+            + columns.values[group * channels + place // taps % channels]
+            for place in range(where.start, where.stop)
+        ]
 
     def __post_init__(self):
         self.values = [0] * math.prod(self.layout)
@@ -201,9 +215,9 @@ def layout_of(shape):
     return shape[0], shape[1], math.prod(shape[2:-1]), shape[-1] if len(shape) > 2 else 1
 
 
-def whole(shape):
+def whole(shape, labelled=()):
     """Where a form sits that is not under a mask."""
-    return shape, layout_of(shape), None
+    return shape, layout_of(shape), None, labelled
 
 
 @dataclass
@@ -216,9 +230,12 @@ class Tensor:
     def read(cls, body):
         tag, rank = divmod(body.varint(), 16)
         tensor = cls([body.varint() for _ in range(rank)])
-        waiting = [(tensor.shape, layout_of(tensor.shape), None)]  # where forms sit
+        waiting = [whole(tensor.shape)]  # where forms sit
+        if tag == 14:
+            waiting = [whole(tensor.shape, tensor.read_labels(body))]
+            tag = body.varint()
         while waiting:
-            shape, layout, mask = waiting.pop()
+            shape, layout, mask, labelled = waiting.pop()
             tag = body.varint() if tensor.parts else tag
             kind, detail, extra = "floats", 32 if tag == 0 else 16, None
             if tag == 2:
@@ -258,26 +275,38 @@ class Tensor:
             elif tag not in (5, 6, 7, 9, 10, 13):
                 own = layout_of(shape[:-2]) if tag == 8 else layout
                 array = Array(kind, own, mask, detail)
+                array.labelled = labelled if tag != 8 else ()
                 tensor.arrays.append(array)
             tensor.parts.append((tag, array, extra, shape))
             if tag == 2:
                 waiting.append(whole([extra]))
             elif tag in (3, 12):
-                waiting.append(([None], layout, array))
+                waiting.append(([None], layout, array, labelled))
             elif tag in (5, 9, 10):
-                waiting.append((shape, layout, mask))
+                waiting.append((shape, layout, mask, labelled))
             elif tag == 6:  # the last one is read first
-                waiting += [whole(shape[:1]), whole(shape)]
+                waiting += [whole(shape[:1]), whole(shape, labelled)]
             elif tag == 7:
                 waiting.append(whole([sum(extra[1])]))
             elif tag == 8:
-                waiting += [whole(shape), whole([extra, *shape[-2:]])]
+                waiting += [whole(shape, labelled), whole([extra, *shape[-2:]])]
             elif tag == 13 and second:
                 columns = whole([inputs, second - 1])
                 waiting += [columns, whole([rank, second - 1, *taps]), whole([outputs, rank])]
             elif tag == 13:
                 waiting += [whole([rank, inputs, *taps]), whole([outputs, rank])]
         return tensor
+
+    def read_labels(self, body):
+        """Arrays of the labels of rows and of columns, and the number of blocks of columns."""
+        rows, channels, *kernel = layout_of(self.shape)
+        _, blocks = body.varint(), body.varint()
+        cut = math.ceil(2**16 / (channels * math.prod(kernel)))
+        self.arrays = [
+            Array("labels", (rows, 1, 1, 1), None, cut=cut),
+            Array("labels", (math.ceil(rows / cut), channels, 1, 1), None, cut=1),
+        ]
+        return *self.arrays, blocks
 
     def weights(self, parts=None):
         """The numbers of the next part and of what is inside it: a flat list."""
@@ -330,6 +359,8 @@ class Tensor:
 def group_rows(array):
     while isinstance(array, Array) and array.under:
         array = array.under
+    if getattr(array, "cut", 0):
+        return array.cut
     marked = getattr(array, "marks", array)  # a mask of blocks is cut where what it marks is
     rows = math.ceil(2**16 / math.prod(marked.layout[1:]))
     if not isinstance(marked, Marked):
@@ -370,6 +401,9 @@ def instant(data, pieces):
             rows, columns = 1, len(where)
         if array.kind == "integers":
             found = integers(body, len(where))
+        elif array.kind == "labels":
+            largest = body.varint()
+            found = body.stream(len(where), largest + 1) if largest else [0] * len(where)
         elif array.kind == "mask":
             found = mask(body, rows, columns)
         else:
@@ -742,6 +776,37 @@ def test_it_agrees_on_transforms_and_bit_planes():
 def test_it_agrees_on_a_path_over_several_row_groups():
     packed = packed_of({"w": quantised(np.random.default_rng(0), (70, 2000), 8, 0.2)})
     check(dumps(packed, About(), "instant"), packed.forms)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_it_agrees_on_labels_in_every_preset(preset):
+    """Of which the writer uses one."""
+    packed = SAMPLES["labelled"]()
+    with patch.object(section, "HINTED", preset):
+        data = dumps(packed, About(), preset)
+    assert set(loads(data).packed.hints) == set(packed.hints)
+    check(data, packed.forms)
+
+
+def test_it_agrees_on_labels_over_several_row_groups():
+    rng = np.random.default_rng(0)
+    mask = rng.random((70, 500, 2, 2)) < 0.01  # row groups of 33 rows
+    form = Sparse.at(mask, quantised(rng, (int(mask.sum()),)))
+    labels = BlockLabels(rng.integers(0, 3, 70), rng.integers(0, 5, 500))
+    written = Writer()
+    write_form(form, written, labels)
+    tensor = Tensor.read(Body(written.structure.bytes()))
+    for array, other in zip(written.arrays, tensor.arrays, strict=True):
+        other.values = array.data.tolist()
+    pieces = [piece for chunk in plan([written.arrays], 1 << 17) for piece in chunk]
+    others = [piece for chunk in chunks_of([tensor], 17) for piece in chunk]
+    assert len(pieces) == 3 * 4
+    for piece, (array, first, rows) in zip(pieces, others, strict=True):
+        columns = math.prod(array.layout[1:])
+        assert (piece.first, piece.layout.rows) == (first * columns, rows)
+        if array.labelled:
+            where = slice(first * columns, (first + rows) * columns)
+            assert piece.labels.tolist() == array.labels(where)
 
 
 @pytest.mark.parametrize("count", [1, 7, 300, 30_003])

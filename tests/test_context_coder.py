@@ -166,6 +166,73 @@ def test_second_decoder_agrees(preset: int) -> None:
     coder.finish()
 
 
+def labelled(seed: int, layout: Layout, blocks: int) -> tuple[np.ndarray, np.ndarray]:
+    """Levels whose density depends on their block of rows and columns, and those blocks."""
+    rng = np.random.default_rng(seed)
+    rows, columns = (rng.integers(0, blocks, size) for size in layout[:2])
+    labels = (rows[:, None] * blocks + columns).repeat(prod(layout[2:]), axis=1).reshape(-1)
+    dense = rng.beta(0.3, 1, blocks * blocks)[labels]
+    values = np.where(rng.random(labels.size) < dense, weights(seed, layout), 0)
+    return values.astype(np.int32), labels.astype(np.uint16)
+
+
+@PRESETS
+def test_labels_are_a_context_of_one_preset(preset: int) -> None:
+    jobs: list[tuple[np.ndarray, np.ndarray, Layout, int, bool, np.ndarray | None]] = []
+    cases = [((40, 60, 1, 1), 0, 5), ((8, 12, 3, 3), 8, 3), ((30, 20, 1, 1), 64, 32)]
+    for seed, (layout, states, blocks) in enumerate(cases):
+        values, labels = labelled(seed, layout, blocks)
+        mask = (labels % 5 > 0).astype(np.uint8)
+        kept = np.abs(values * mask).astype(np.int32)
+        jobs.append((values, NONE, layout, states, True, labels))
+        jobs.append((kept, mask, layout, states, False, labels))
+        jobs.append((values, NONE, layout, states, True, None))
+    layout, (values, labels) = cases[0][0], labelled(0, *cases[0][::2])
+    floats = np.where(values > 0, 0.1 * values, -1).astype("f4").view(np.uint32)
+    payloads = []
+    for known in (True, False):
+        encoder = _native.ContextEncoder(preset)
+        for array, mask, shape, states, signed, job_labels in jobs:
+            chosen = job_labels if known else None
+            encoder.integers(array, mask, *shape, states, signed, chosen)
+        encoder.floats(floats, 32, *layout, labels if known else None)
+        payloads.append(encoder.finish())
+    payload, without = payloads
+    assert payload == without if preset == FAST else len(payload) < 0.97 * len(without)
+
+    decoder = _native.ContextDecoder(preset, np.frombuffer(payload, np.uint8))
+    coder, model = Range(payload), Model(preset == SMALL)
+    for array, mask, shape, states, signed, job_labels in jobs:
+        out = np.empty_like(array)
+        decoder.integers(out, mask, *shape, states, signed, job_labels)
+        assert np.array_equal(out, array)
+        under = mask.tolist() if mask.size else None
+        named = None if job_labels is None else job_labels.tolist()
+        other = Integers(coder, model, shape, under, states, signed, named)
+        assert other.decode() == array.tolist()
+    out = np.empty_like(floats)
+    decoder.floats(out, 32, *layout, labels)
+    decoder.finish()
+    assert np.array_equal(out, floats)
+    assert read_floats(coder, model, layout, 32, labels.tolist()) == floats.tolist()
+    coder.finish()
+
+
+@PRESETS
+def test_labels_must_fit(preset: int) -> None:
+    encoder, values = _native.ContextEncoder(preset), np.ones(4, np.int32)
+    for labels in (np.zeros(3, np.uint16), np.array([0, 1, 2, 1024], np.uint16)):
+        with pytest.raises(ValueError, match="label"):
+            encoder.integers(values, NONE, 2, 2, 1, 1, 0, True, labels)
+        with pytest.raises(ValueError, match="label"):
+            encoder.floats(values.view(np.uint32), 32, 2, 2, 1, 1, labels)
+        decoder = _native.ContextDecoder(preset, np.zeros(8, np.uint8))
+        with pytest.raises(ValueError, match="label"):
+            decoder.integers(values.copy(), NONE, 2, 2, 1, 1, 0, True, labels)
+        with pytest.raises(ValueError, match="label"):
+            decoder.floats(np.zeros(4, np.uint32), 32, 2, 2, 1, 1, labels)
+
+
 @PRESETS
 def test_no_array_grows(preset: int) -> None:
     rng = np.random.default_rng(0)

@@ -2,6 +2,9 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+
+#include <optional>
 
 #include "context_coder.hpp"
 
@@ -16,6 +19,13 @@ using Array = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 template <typename T>
 std::span<T> view(const Array<T> &array) {
     return {array.data(), array.shape(0)};
+}
+
+using Labels = std::optional<Array<const uint16_t>>;
+
+std::span<const uint16_t> view(const Labels &labels) {
+    if (!labels) return {};
+    return view(*labels);
 }
 
 reticule::Preset preset(int number) {
@@ -48,15 +58,18 @@ void bind_context(nb::module_ &m) {
         }, "preset"_a)
         .def("integers", [](ContextEncoder &self, Values values, Mask mask, uint32_t rows,
                             uint32_t channels, uint32_t height, uint32_t width, unsigned states,
-                            bool is_signed) {
+                            bool is_signed, const Labels &labels) {
             self.integers(view(values), view(mask), {rows, channels, height, width}, states,
-                          is_signed);
+                          is_signed, view(labels));
         }, "values"_a, "mask"_a, "rows"_a, "channels"_a, "height"_a, "width"_a, "states"_a,
-             "signed"_a, Free(), "Code int32 values; an empty mask stands for none.")
+             "signed"_a, "labels"_a = nb::none(), Free(),
+             "Code int32 values; an empty mask stands for none.  Labels are blocks of values.")
         .def("floats", [](ContextEncoder &self, Array<const uint32_t> patterns, unsigned bits,
-                          uint32_t rows, uint32_t channels, uint32_t height, uint32_t width) {
-            self.floats(view(patterns), bits, {rows, channels, height, width});
-        }, "patterns"_a, "bits"_a, "rows"_a, "channels"_a, "height"_a, "width"_a, Free(),
+                          uint32_t rows, uint32_t channels, uint32_t height, uint32_t width,
+                          const Labels &labels) {
+            self.floats(view(patterns), bits, {rows, channels, height, width}, view(labels));
+        }, "patterns"_a, "bits"_a, "rows"_a, "channels"_a, "height"_a, "width"_a,
+             "labels"_a = nb::none(), Free(),
              "Code IEEE bit patterns of 16 or 32 bits (in uint32) without loss.")
         .def("rates", [](ContextEncoder &self, Values values, Mask mask, uint32_t rows,
                          uint32_t channels, uint32_t height, uint32_t width, unsigned states,
@@ -77,16 +90,18 @@ void bind_context(nb::module_ &m) {
         .def(nb::init<int, Array<const uint8_t>>(), "preset"_a, "payload"_a)
         .def("integers", [](Decoder &self, Array<int32_t> out, Mask mask, uint32_t rows,
                             uint32_t channels, uint32_t height, uint32_t width, unsigned states,
-                            bool is_signed) {
+                            bool is_signed, const Labels &labels) {
             self.decoder.integers(view(out), view(mask), {rows, channels, height, width}, states,
-                                  is_signed);
+                                  is_signed, view(labels));
         }, "out"_a.noconvert(), "mask"_a, "rows"_a, "channels"_a, "height"_a, "width"_a,
-             "states"_a, "signed"_a, Free(), "Decode into int32 values.")
+             "states"_a, "signed"_a, "labels"_a = nb::none(), Free(),
+             "Decode into int32 values.")
         .def("floats", [](Decoder &self, Array<uint32_t> out, unsigned bits, uint32_t rows,
-                          uint32_t channels, uint32_t height, uint32_t width) {
-            self.decoder.floats(view(out), bits, {rows, channels, height, width});
-        }, "out"_a.noconvert(), "bits"_a, "rows"_a, "channels"_a, "height"_a, "width"_a, Free(),
-             "Decode into IEEE bit patterns.")
+                          uint32_t channels, uint32_t height, uint32_t width,
+                          const Labels &labels) {
+            self.decoder.floats(view(out), bits, {rows, channels, height, width}, view(labels));
+        }, "out"_a.noconvert(), "bits"_a, "rows"_a, "channels"_a, "height"_a, "width"_a,
+             "labels"_a = nb::none(), Free(), "Decode into IEEE bit patterns.")
         .def("position", [](Decoder &self) { return self.decoder.position(); },
              "The encoder's size() at the same place.")
         .def("finish", [](Decoder &self) { self.decoder.finish(); },

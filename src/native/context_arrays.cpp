@@ -73,7 +73,8 @@ void encode_with(M &model, RangeEncoder &coder, std::span<const int32_t> values,
     const M model_before = model;
     std::vector<int32_t> copy(values.begin(), values.end());
     coder.code(false, kRare);
-    model.integers(coder, copy, job.mask, job.layout, job.states, job.is_signed, job.rates);
+    model.integers(coder, copy, job.mask, job.layout, job.states, job.is_signed,
+                   job.labels, job.rates);
     if (coder.bit_count() <= coder_before.bit_count() + width * count + 16) return;
 
     coder = coder_before;
@@ -97,7 +98,8 @@ void decode_integers(RangeDecoder &coder, Models &models, Preset preset, std::sp
     if (out.empty()) return;
     if (!coder.code(false, kRare)) {
         with_model(models, preset, [&](auto &model) {
-            model.integers(coder, out, job.mask, job.layout, job.states, job.is_signed, {});
+            model.integers(coder, out, job.mask, job.layout, job.states, job.is_signed, job.labels,
+                           {});
         });
         return;
     }
@@ -201,27 +203,29 @@ int32_t leading(const FloatPlan &plan, uint32_t pattern) {
 
 template <typename M>
 void code_fields(RangeEncoder &coder, Models &models, Preset preset, M &model,
-                 std::span<const uint32_t> patterns, unsigned width, const Layout &layout) {
+                 std::span<const uint32_t> patterns, unsigned width, const Layout &layout,
+                 std::span<const uint16_t> labels) {
     const FloatPlan plan = plan_of(patterns, width);
     coder.bits(plan.unit, width - 1 - plan.mantissa);
     coder.bits(plan.zeros, 5);
     std::vector<int32_t> leads(patterns.size());
     for (size_t i = 0; i < leads.size(); ++i) leads[i] = leading(plan, patterns[i]);
-    encode_integers(coder, models, preset, leads, {{}, layout, 0, true, {}});
+    encode_integers(coder, models, preset, leads, {{}, layout, 0, true, labels, {}});
     for (size_t i = 0; i < leads.size(); ++i)
         rest(coder, model.float_counters.data(), plan, leads[i], patterns[i]);
 }
 
 template <typename M>
 void code_fields(RangeDecoder &coder, Models &models, Preset preset, M &model,
-                 std::span<uint32_t> out, unsigned width, const Layout &layout) {
+                 std::span<uint32_t> out, unsigned width, const Layout &layout,
+                 std::span<const uint16_t> labels) {
     FloatPlan plan{width, mantissa_bits(width), 0, 0};
     plan.unit = coder.bits(0, width - 1 - plan.mantissa);
     plan.zeros = coder.bits(0, 5);
     if (plan.unit == 0 || plan.zeros > plan.mantissa)
         throw std::invalid_argument("float fields out of range");
     std::vector<int32_t> leads(out.size());
-    decode_integers(coder, models, preset, leads, {{}, layout, 0, true, {}});
+    decode_integers(coder, models, preset, leads, {{}, layout, 0, true, labels, {}});
     for (size_t i = 0; i < out.size(); ++i) {
         const uint32_t m = static_cast<uint32_t>(leads[i] < 0 ? -leads[i] : leads[i]);
         const unsigned extra = m > 0 ? static_cast<unsigned>(std::bit_width(m)) - 1 : 0;
@@ -257,10 +261,10 @@ int32_t origin_of(std::span<const uint32_t> table, unsigned width) {
 template <typename M>
 void code_table(RangeEncoder &coder, Models &models, Preset preset, M &model,
                 std::span<const uint32_t> patterns, std::span<const uint32_t> table,
-                unsigned width, const Layout &layout) {
+                unsigned width, const Layout &layout, std::span<const uint16_t> labels) {
     const auto size = static_cast<uint32_t>(table.size());
     wide_bits(coder, size, 17);
-    code_fields(coder, models, preset, model, table, width, {1, size, 1, 1});
+    code_fields(coder, models, preset, model, table, width, {1, size, 1, 1}, {});
     const int32_t origin = origin_of(table, width);
     auto before = [&](uint32_t a, uint32_t b) { return sort_key(a, width) < sort_key(b, width); };
     std::vector<int32_t> indices(patterns.size());
@@ -268,13 +272,14 @@ void code_table(RangeEncoder &coder, Models &models, Preset preset, M &model,
         indices[i] = static_cast<int32_t>(
             std::lower_bound(table.begin(), table.end(), patterns[i], before) - table.begin() -
             origin);
-    encode_integers(coder, models, preset, indices, {{}, layout, 0, true, {}});
+    encode_integers(coder, models, preset, indices, {{}, layout, 0, true, labels, {}});
 }
 
 }  // namespace
 
 void encode_floats(RangeEncoder &coder, Models &models, Preset preset,
-                   std::span<const uint32_t> patterns, unsigned width, Layout layout) {
+                   std::span<const uint32_t> patterns, unsigned width, Layout layout,
+                   std::span<const uint16_t> labels) {
     if (patterns.empty()) return;
     const uint32_t infinite = (1u << (width - 1 - mantissa_bits(width))) - 1;
     bool finite = true;
@@ -292,9 +297,10 @@ void encode_floats(RangeEncoder &coder, Models &models, Preset preset,
                 coder.code(false, kRare);
                 coder.code(tabled, kSeldom);
                 if (tabled)
-                    code_table(coder, models, preset, model, patterns, table, width, layout);
+                    code_table(coder, models, preset, model, patterns, table, width, layout,
+                               labels);
                 else
-                    code_fields(coder, models, preset, model, patterns, width, layout);
+                    code_fields(coder, models, preset, model, patterns, width, layout, labels);
                 return coder.bit_count();
             };
             uint64_t bits = attempt(false);
@@ -317,7 +323,8 @@ void encode_floats(RangeEncoder &coder, Models &models, Preset preset,
 }
 
 void decode_floats(RangeDecoder &coder, Models &models, Preset preset, std::span<uint32_t> out,
-                   unsigned width, Layout layout) {
+                   unsigned width, Layout layout,
+                   std::span<const uint16_t> labels) {
     if (out.empty()) return;
     if (coder.code(false, kRare)) {
         for (uint32_t &pattern : out) pattern = wide_bits(coder, 0, width);
@@ -325,17 +332,17 @@ void decode_floats(RangeDecoder &coder, Models &models, Preset preset, std::span
     }
     with_model(models, preset, [&](auto &model) {
         if (!coder.code(false, kSeldom)) {
-            code_fields(coder, models, preset, model, out, width, layout);
+            code_fields(coder, models, preset, model, out, width, layout, labels);
             return;
         }
         const uint32_t size = wide_bits(coder, 0, 17);
         if (size == 0 || size > kLargestTable || size > out.size())
             throw std::invalid_argument("the table of floats has a wrong size");
         std::vector<uint32_t> table(size);
-        code_fields(coder, models, preset, model, table, width, {1, size, 1, 1});
+        code_fields(coder, models, preset, model, table, width, {1, size, 1, 1}, {});
         const int32_t origin = origin_of(table, width);
         std::vector<int32_t> indices(out.size());
-        decode_integers(coder, models, preset, indices, {{}, layout, 0, true, {}});
+        decode_integers(coder, models, preset, indices, {{}, layout, 0, true, labels, {}});
         for (size_t i = 0; i < out.size(); ++i) {
             const int64_t index = int64_t{indices[i]} + origin;
             if (index < 0 || index >= static_cast<int64_t>(size))

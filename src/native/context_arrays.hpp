@@ -16,7 +16,8 @@ struct ArrayJob {
     Layout layout;
     unsigned states;
     bool is_signed;
-    std::span<uint16_t> rates;  // empty unless wanted
+    std::span<const uint16_t> labels;  // empty, or the block of each value
+    std::span<uint16_t> rates;         // empty unless wanted
 };
 
 /// The model of the preset in use, made when first needed.
@@ -30,8 +31,10 @@ void encode_integers(RangeEncoder &coder, Models &models, Preset preset,
 void decode_integers(RangeDecoder &coder, Models &models, Preset preset, std::span<int32_t> out,
                      const ArrayJob &job);
 void encode_floats(RangeEncoder &coder, Models &models, Preset preset,
-                   std::span<const uint32_t> patterns, unsigned width, Layout layout);
+                   std::span<const uint32_t> patterns, unsigned width, Layout layout,
+                   std::span<const uint16_t> labels);
 void decode_floats(RangeDecoder &coder, Models &models, Preset preset, std::span<uint32_t> out,
-                   unsigned width, Layout layout);
+                   unsigned width, Layout layout,
+                   std::span<const uint16_t> labels);
 
 }  // namespace reticule::context

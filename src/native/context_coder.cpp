@@ -29,6 +29,13 @@ void check(size_t count, std::span<const uint8_t> mask, Layout layout, unsigned 
         throw std::invalid_argument("a trellis has 0, 8, 32 or 64 states");
 }
 
+void check_labels(size_t count, std::span<const uint16_t> labels) {
+    if (labels.empty()) return;
+    if (labels.size() != count) throw std::invalid_argument("the labels do not fit the array");
+    for (uint16_t label : labels)
+        if (label >= kLabels) throw std::invalid_argument("a label is too large");
+}
+
 void check_values(std::span<const int32_t> values, std::span<const uint8_t> mask, bool is_signed) {
     for (size_t i = 0; i < values.size(); ++i) {
         const int32_t k = values[i];
@@ -54,8 +61,13 @@ ContextEncoder::~ContextEncoder() = default;
 ContextEncoder::ContextEncoder(ContextEncoder &&) noexcept = default;
 
 void ContextEncoder::integers(std::span<const int32_t> values, std::span<const uint8_t> mask,
-                              Layout layout, unsigned states, bool is_signed) {
-    rates(values, mask, layout, states, is_signed, {});
+                              Layout layout, unsigned states, bool is_signed,
+                              std::span<const uint16_t> labels) {
+    check(values.size(), mask, layout, states);
+    check_values(values, mask, is_signed);
+    check_labels(values.size(), labels);
+    Job job{mask, layout, states, is_signed, labels, {}};
+    encode_integers(state_->coder, state_->models, state_->preset, values, job);
 }
 
 void ContextEncoder::rates(std::span<const int32_t> values, std::span<const uint8_t> mask,
@@ -65,17 +77,19 @@ void ContextEncoder::rates(std::span<const int32_t> values, std::span<const uint
     check_values(values, mask, is_signed);
     if (!out.empty() && out.size() != values.size() * 2 * kRatedValues)
         throw std::invalid_argument("26 rates for each value");
-    Job job{mask, layout, states, is_signed, out};
+    Job job{mask, layout, states, is_signed, {}, out};
     encode_integers(state_->coder, state_->models, state_->preset, values, job);
 }
 
-void ContextEncoder::floats(std::span<const uint32_t> patterns, unsigned width, Layout layout) {
+void ContextEncoder::floats(std::span<const uint32_t> patterns, unsigned width, Layout layout,
+                            std::span<const uint16_t> labels) {
     check(patterns.size(), {}, layout, 0);
+    check_labels(patterns.size(), labels);
     if (width != 16 && width != 32) throw std::invalid_argument("a float has 16 or 32 bits");
     if (width == 16)
         for (uint32_t pattern : patterns)
             if (pattern >> 16) throw std::invalid_argument("a pattern has more than 16 bits");
-    encode_floats(state_->coder, state_->models, state_->preset, patterns, width, layout);
+    encode_floats(state_->coder, state_->models, state_->preset, patterns, width, layout, labels);
 }
 
 size_t ContextEncoder::size() const { return state_->coder.size(); }
@@ -99,16 +113,20 @@ ContextDecoder::~ContextDecoder() = default;
 ContextDecoder::ContextDecoder(ContextDecoder &&) noexcept = default;
 
 void ContextDecoder::integers(std::span<int32_t> out, std::span<const uint8_t> mask, Layout layout,
-                              unsigned states, bool is_signed) {
+                              unsigned states, bool is_signed,
+                              std::span<const uint16_t> labels) {
     check(out.size(), mask, layout, states);
-    Job job{mask, layout, states, is_signed, {}};
+    check_labels(out.size(), labels);
+    Job job{mask, layout, states, is_signed, labels, {}};
     decode_integers(state_->coder, state_->models, state_->preset, out, job);
 }
 
-void ContextDecoder::floats(std::span<uint32_t> out, unsigned width, Layout layout) {
+void ContextDecoder::floats(std::span<uint32_t> out, unsigned width, Layout layout,
+                            std::span<const uint16_t> labels) {
     check(out.size(), {}, layout, 0);
+    check_labels(out.size(), labels);
     if (width != 16 && width != 32) throw std::invalid_argument("a float has 16 or 32 bits");
-    decode_floats(state_->coder, state_->models, state_->preset, out, width, layout);
+    decode_floats(state_->coder, state_->models, state_->preset, out, width, layout, labels);
 }
 
 size_t ContextDecoder::position() const { return state_->coder.size(); }

@@ -24,6 +24,7 @@ struct Layout {
 
 inline constexpr int32_t kLargestValue = 1 << 24;
 inline constexpr int kRatedValues = 13;  // -6 .. 6
+inline constexpr uint32_t kLabels = 1024;
 
 class ContextEncoder {
   public:
@@ -33,12 +34,14 @@ class ContextEncoder {
 
     /// Codes |values| <= 2^24.  `mask` is empty or has a byte for each value: where it is 0, the
     /// value is 0 and known to be.  `states` is 0 or the size of the trellis that the values
-    /// are a path of, from state 0.  Without `is_signed` values must be >= 0.
+    /// are a path of, from state 0.  Without `is_signed` values must be >= 0.  `labels` is empty or
+    /// has the block of each value, below kLabels, which serves as a context in preset small.
     void integers(std::span<const int32_t> values, std::span<const uint8_t> mask, Layout layout,
-                  unsigned states, bool is_signed);
+                  unsigned states, bool is_signed, std::span<const uint16_t> labels = {});
 
     /// Codes IEEE bit patterns of 16 or 32 bits without loss.
-    void floats(std::span<const uint32_t> patterns, unsigned width, Layout layout);
+    void floats(std::span<const uint32_t> patterns, unsigned width, Layout layout,
+                std::span<const uint16_t> labels = {});
 
     /// Does what integers() does, and gives what each of k = -6 .. 6 would have cost at each
     /// position, in 1/256 bit, for both quantisers: out[position][quantiser][k + 6]; where the
@@ -66,8 +69,9 @@ class ContextDecoder {
     ContextDecoder(ContextDecoder &&) noexcept;
 
     void integers(std::span<int32_t> out, std::span<const uint8_t> mask, Layout layout,
-                  unsigned states, bool is_signed);
-    void floats(std::span<uint32_t> out, unsigned width, Layout layout);
+                  unsigned states, bool is_signed, std::span<const uint16_t> labels = {});
+    void floats(std::span<uint32_t> out, unsigned width, Layout layout,
+                std::span<const uint16_t> labels = {});
 
     /// The encoder's size() at the same place.
     size_t position() const;

@@ -91,7 +91,7 @@ class Model {
     template <typename Coder>
     void integers(Coder &coder, std::span<int32_t> values, std::span<const uint8_t> mask,
                   const Layout &layout, unsigned states, bool is_signed,
-                  std::span<uint16_t> rates);
+                  std::span<const uint16_t> labels, std::span<uint16_t> rates);
 
     std::array<Counter, 40> float_counters;
 
@@ -104,6 +104,11 @@ class Model {
     // preset small also the rows above, spread, row, channel, pattern of zeros.
     static constexpr std::array<int, 8> kSizes = {2048, 512, 1024, 512, 128, 256, 1024, 1024};
     static constexpr std::array<uint32_t, 8> kLimits = {1000, 255, 255, 255, 1000, 250, 250, 1000};
+    // One more in preset small, where an array has labels: that of the value.
+    static constexpr int kLabelInput = kContexts + 1 + kExperts;
+    static constexpr uint32_t kLabelLimit = 1000;
+    static constexpr int16_t kLabelWeight = 8000;
+    static_assert(!kSmall || kLabelInput == 11);  // where predict() puts it
 
     void prepare(const FrontEnd &front, unsigned state, unsigned states);
     void choose_state(unsigned state, unsigned states);
@@ -133,18 +138,20 @@ class Model {
     std::array<std::vector<Counter>, kContexts> counters_;
     std::array<std::vector<Inputs>, kMixers> mixers_;
     std::vector<uint16_t> refined_;
+    std::vector<Counter> of_labels_;  // empty until an array has labels
 
     // Of the value at hand.
     Contexts context_{}, sign_context_{};
     std::array<Logistic, 2> expert_{};
-    uint32_t magnitude_group_ = 0, group_ = 0, place_ = 0, coarse_ = 0, agree_ = 0;
+    uint32_t magnitude_group_ = 0, group_ = 0, place_ = 0, coarse_ = 0, agree_ = 0, label_ = 0;
     int z_ = 0, quantiser_ = 0;
     unsigned fixed_ = 0;
-    bool negative_ = false, masked_ = false;
+    bool negative_ = false, masked_ = false, labelled_ = false;
     int64_t start_ = 1, next_ = 2;
 
     // Of the bit at hand.
     std::array<Counter *, kContexts> counter_{};
+    Counter *of_label_ = nullptr;
     Inputs input_{};
     std::array<Inputs *, kMixers> weights_{};
     std::array<int, kMixers> mixed_{};
@@ -185,6 +192,7 @@ Model<preset>::Model() {
             start_weights[j] = kSmall ? 1250 : j == 0 ? 10000 : 2000;
         if (!kSmall) start_weights[kContexts] = 0;
         for (int j = 0; j < kExperts; ++j) start_weights[kContexts + 1 + j] = 5500;
+        if (kSmall) start_weights[kLabelInput] = kLabelWeight;
         mixers_[s].assign(static_cast<size_t>(kSets[s]), start_weights);
     }
     if (kSmall) {
@@ -297,7 +305,13 @@ uint32_t Model<preset>::predict(int node) {
         // What is left of a pruned layer has a hole around zero: no logistic distribution fits.
         const int first = masked_ ? 0 : ask(expert_[0], node);
         const int second = masked_ ? 0 : ask(expert_[1], node);
-        put(input_, 8, pack(256, first, second, 0), 0);
+        int label = 0;
+        if (labelled_) {
+            const uint32_t at = 2 * label_ + (node == kSign && z_ < 0);
+            of_label_ = &of_labels_[at * kNodes + static_cast<uint32_t>(place)];
+            label = t.stretch[of_label_->p12()];
+        }
+        put(input_, 8, pack(256, first, second, label), 0);
     } else {
         put(input_, 0, pack(x[0], x[1], x[2], 256), 0);
     }
@@ -323,6 +337,7 @@ template <Preset preset>
 void Model<preset>::learn(int node, bool bit) {
     if (!kSmall && node == kSign) return counter_[0]->learn(bit, kLimits[0]);
     for (int i = 0; i < kContexts; ++i) counter_[i]->learn(bit, kLimits[i]);
+    if (kSmall && labelled_) of_label_->learn(bit, kLabelLimit);
     const int target = bit ? 65536 : 0;
     for (int s = 0; s < kMixers; ++s) {
         const int error = clamp((target - mixed_[s]) >> 1, -32768, 32767);
@@ -414,7 +429,7 @@ template <Preset preset>
 template <typename Coder>
 void Model<preset>::integers(Coder &coder, std::span<int32_t> values, std::span<const uint8_t> mask,
                              const Layout &layout, unsigned states, bool is_signed,
-                             std::span<uint16_t> rates) {
+                             std::span<const uint16_t> labels, std::span<uint16_t> rates) {
     if (values.empty()) return;
     // A bound of the magnitudes: its number of bits, and two bits below the highest.
     uint32_t bound = 0;
@@ -431,6 +446,11 @@ void Model<preset>::integers(Coder &coder, std::span<int32_t> values, std::span<
     const Trellis trellis(states);
     unsigned state = 0;
     masked_ = !mask.empty();
+    labelled_ = kSmall && !labels.empty();
+    if (labelled_) {  // blocks of one array say nothing about those of another
+        const size_t largest = *std::max_element(labels.begin(), labels.end());
+        of_labels_.assign(2 * (largest + 1) * kNodes, Counter{});
+    }
     FrontEnd front(learned_, layout, values.size(), bound, masked_);
     const uint64_t kernel = uint64_t{layout.height} * layout.width;
     size_t i = 0;
@@ -446,6 +466,7 @@ void Model<preset>::integers(Coder &coder, std::span<int32_t> values, std::span<
                     continue;
                 }
                 front.expect(p);
+                if (labelled_) label_ = labels[i];
                 prepare(front, state, states);
                 for (unsigned q = 0; !rates.empty() && q < 2; ++q) {
                     choose_state(states ? (state & ~1u) | q : 0, states);

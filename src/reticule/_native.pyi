@@ -147,6 +147,7 @@ class ContextEncoder:
         width: int,
         states: int,
         signed: bool,
+        labels: np.ndarray | None = None,
     ) -> None: ...
     def rates(
         self,
@@ -168,6 +169,7 @@ class ContextEncoder:
         channels: int,
         height: int,
         width: int,
+        labels: np.ndarray | None = None,
     ) -> None: ...
     def size(self) -> int: ...
     def finish(self) -> bytes: ...
@@ -184,6 +186,7 @@ class ContextDecoder:
         width: int,
         states: int,
         signed: bool,
+        labels: np.ndarray | None = None,
     ) -> None: ...
     def floats(
         self,
@@ -193,6 +196,7 @@ class ContextDecoder:
         channels: int,
         height: int,
         width: int,
+        labels: np.ndarray | None = None,
     ) -> None: ...
     def position(self) -> int: ...
     def finish(self) -> None: ...

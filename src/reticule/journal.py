@@ -65,7 +65,8 @@ class Journal:
 
     def add(self, number: int, packed: Packed, record: Mapping[str, Any]) -> None:
         """Keep a finished stage: the checkpoint first, then the line that says so."""
-        save(self._checkpoint(number), packed, About(), "instant")
+        preset = "small" if packed.hints else "instant"  # the one that keeps hints
+        save(self._checkpoint(number), packed, About(), preset)
         with self._lines.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 

@@ -70,10 +70,18 @@ def _layer(
     return Layer(
         name=name,
         op=op,
-        form=form.name,
+        form=form.name + _blocks(packed, largest),
         shape=tuple(form.shape),
         density=form.nonzero / max(form.size, 1),
         bytes=sum(tensor_bytes[tensor] for tensor in own),
         weights=sum(packed.forms[tensor].size for tensor in own),
         largest=largest,
     )
+
+
+def _blocks(packed: Packed, tensor: str) -> str:
+    """How many blocks of rows and columns its coder knows, if any."""
+    hint = packed.hints.get(tensor)
+    if hint is None or not hint.fits(packed.forms[tensor].shape):
+        return ""
+    return ", {} x {} blocks".format(*hint.blocks)

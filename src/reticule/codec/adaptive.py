@@ -18,6 +18,7 @@ from reticule.codec.limits import Limits
 from reticule.errors import Fault
 
 _NO_MASK = np.empty(0, np.uint8)
+_SMALL = 1
 
 
 class AdaptiveCoder:
@@ -36,11 +37,12 @@ class AdaptiveCoder:
                 patterns = piece.stored().astype(np.uint32)
                 if piece.mask is not None:
                     where = (1, patterns.size, 1, 1)
-                coder.floats(patterns, 8 * piece.data.itemsize, *where)
+                coder.floats(patterns, 8 * piece.data.itemsize, *where, self._labels(piece))
             else:
                 signed = piece.array.kind is Kind.INTEGERS
                 values = piece.data.astype(np.int32)
-                coder.integers(values, mask, *where, piece.array.states, signed)
+                states, labels = piece.array.states, self._labels(piece)
+                coder.integers(values, mask, *where, states, signed, labels)
             ends.append(coder.size())
         data = coder.finish()
         return data, _differences(ends, len(data))
@@ -67,14 +69,22 @@ class AdaptiveCoder:
             if piece.mask is not None:
                 where = (1, piece.count, 1, 1)
             patterns = np.empty(prod(where), np.uint32)
-            coder.floats(patterns, 8 * piece.data.itemsize, *where)
+            coder.floats(patterns, 8 * piece.data.itemsize, *where, self._labels(piece))
             piece.fill(patterns)
             return
         values = np.empty(layout.size, np.int32)
-        coder.integers(values, mask, *where, array.states, array.kind is Kind.INTEGERS)
+        signed, labels = array.kind is Kind.INTEGERS, self._labels(piece)
+        coder.integers(values, mask, *where, array.states, signed, labels)
         if max(int(values.max(initial=0)), -int(values.min(initial=0))) > array.largest:
             raise reader.fail(Fault.BAD_INDEX, f"an integer is larger than {array.largest}")
         piece.data[:] = values
+
+    def _labels(self, piece: Piece) -> np.ndarray | None:
+        """Blocks of the values, for the preset that knows them; of floats, those stored."""
+        labels = piece.labels if self._preset == _SMALL else None
+        if labels is None or piece.array.kind is not Kind.FLOATS or piece.mask is None:
+            return labels
+        return labels[piece.mask.astype(bool)]
 
 
 def _differences(ends: Sequence[int], total: int) -> list[int]:

@@ -31,6 +31,7 @@ class Kind(Enum):
     INTEGERS = "integers"  # with sign, int32
     MASK = "mask"  # 0 or 1, uint8
     FLOATS = "floats"  # bit patterns of IEEE numbers, uint32 or uint16
+    LABELS = "labels"  # blocks of rows or columns, not negative, int32
 
 
 class Role(Enum):
@@ -81,7 +82,8 @@ class Array:
     ``largest`` bounds integers in absolute value.  ``states`` is that of the trellis
     whose path the integers describe; they are levels once they have been decoded.
     ``mask`` comes earlier in the list of arrays.  ``blocks`` is what a mask of blocks marks,
-    and ``together`` how many rows of that must stay in one row group.
+    and ``together`` how many rows of that must stay in one row group.  ``labels`` are the blocks
+    of its rows and columns, and ``cut`` the rows of a row group where the layout does not tell.
     """
 
     kind: Kind
@@ -93,10 +95,14 @@ class Array:
     role: Role = Role.WEIGHTS
     blocks: Blocks | None = None
     together: int = 1
+    labels: Labels | None = None
+    cut: int = 0
 
     @property
     def group_rows(self) -> int:
         """Rows of a row group; what lies under a mask of blocks is cut where that is."""
+        if self.cut:
+            return self.cut
         if self.blocks is not None:
             return self.blocks.mask.group_rows // self.blocks.mask.together
         if self.mask is not None:
@@ -110,6 +116,26 @@ class Array:
         if not self.layout.size:
             return 0
         return -(-self.layout.rows // self.group_rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Blocks of the rows and of the channels of a layout, for each of its row groups.
+
+    ``rows`` is cut where the layout is; ``columns`` has the same row for each group, so that a
+    group needs no other.
+    """
+
+    rows: Array
+    columns: Array
+
+    def beside(self, group: int, kernel: int) -> np.ndarray:
+        """The pair of blocks of each value of a row group, as one number, flat."""
+        first = group * self.rows.cut
+        rows = self.rows.data[first : first + self.rows.cut, None]
+        columns = self.columns.data.reshape(self.columns.layout.rows, -1)[group]
+        pairs = rows * (self.columns.largest + 1) + columns
+        return pairs.astype(np.uint16).repeat(kernel, axis=1).reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -167,6 +193,14 @@ class Piece:
         return self.array.mask.data[self.first : self.first + self.layout.size]
 
     @property
+    def labels(self) -> np.ndarray | None:
+        """The pair of blocks of each value, if there are any."""
+        if self.array.labels is None:
+            return None
+        group = self.first // (self.array.group_rows * self.array.layout.columns)
+        return self.array.labels.beside(group, self.layout.height * self.layout.width)
+
+    @property
     def count(self) -> int:
         """How many values are coded: all, or those under the mask."""
         return self.layout.size if self.mask is None else int(np.count_nonzero(self.mask))
@@ -200,13 +234,14 @@ class Slot:
     """Where a form sits in a tensor: by itself, or under the mask of a sparse form.
 
     Under a mask a form is a vector, but its arrays keep the layout of the tensor.
-    ``role`` is what the form there is good for.
+    ``role`` is what the form there is good for; ``labels`` are those of the layout.
     """
 
     shape: Shape
     layout: Layout
     mask: Array | None = None
     role: Role = Role.WEIGHTS
+    labels: Labels | None = None
 
     @classmethod
     def of(cls, shape: Shape, role: Role = Role.WEIGHTS) -> Slot:
@@ -215,7 +250,7 @@ class Slot:
 
     def under(self, mask: Array) -> Slot:
         """The place of the values of a sparse form that sits here."""
-        return Slot((-1,), self.layout, mask, self.role)
+        return Slot((-1,), self.layout, mask, self.role, self.labels)
 
     def place(self, values: np.ndarray) -> np.ndarray:
         """Values of the form, flat, at their positions in the layout."""

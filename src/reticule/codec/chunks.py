@@ -39,6 +39,9 @@ class ChunkCoder(Protocol):
 
 
 PRESETS = ("instant", "fast", "small")
+HINTED = "small"
+"""The preset whose models know the blocks of rows and columns."""
+
 _CODERS: dict[str, ChunkCoder] = {
     "instant": StaticCoder(),
     "fast": AdaptiveCoder(0),

@@ -93,7 +93,8 @@ def _encode(packed: Packed, about: About, preset: str) -> tuple[bytes, Saved]:
             )
     deflated, inflated = write_metadata(Metadata.of(graph, about))
     read_metadata(deflated, inflated, "the network", _DEFAULT)  # names and limits hold
-    section = write_section({name: packed.forms[name] for name in graph.tensors}, preset)
+    forms = {name: packed.forms[name] for name in graph.tensors}
+    section = write_section(forms, preset, packed.hints)
     weights = sum(form.size for form in packed.forms.values())
     out = ByteWriter()
     out.raw(MAGIC)
@@ -180,7 +181,7 @@ def loads(
     forms = section.forms(metadata.tensors, threads or os.cpu_count() or 1)
     sizes = shared_out(graph, section.costs, header.section, len(data))
     return Stored(
-        Packed(graph, forms),
+        Packed(graph, forms, section.hints()),
         metadata.about,
         section.preset,
         len(data),

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reticule.codec.arrays import Array, Slot
+from reticule.codec.arrays import Array, Labels, Slot
 from reticule.codec.bits import ByteReader
 from reticule.codec.limits import Budget, Limits, size_within
 from reticule.codec.parts import Part, Reader, Writer
-from reticule.codec.storage import IN_BLOCKS, REGISTRY
+from reticule.codec.storage import IN_BLOCKS, LABELLED, REGISTRY
 from reticule.codec.storage.blocks import in_blocks
+from reticule.codec.storage.labels import hint, read_labels, write_labels
 from reticule.errors import Fault, ModelError
-from reticule.forms import Dense, Form
+from reticule.forms import BlockLabels, Dense, Form
 from reticule.forms.base import Shape
 
 _DEFAULT = Limits()
@@ -37,23 +38,30 @@ def _tag_of(form: Form, slot: Slot) -> int:
     raise ModelError(f"the form '{form.name}' cannot be stored in a .ret file")
 
 
-def write_form(form: Form, out: Writer) -> None:
-    """Append a tensor: rank and first tag in one integer, its axes, and its parts."""
+def write_form(form: Form, out: Writer, labels: BlockLabels | None = None) -> None:
+    """Append a tensor: rank and first tag in one integer, its axes, and its parts.
+
+    Labels that do not fit the form are left out.
+    """
     if len(form.shape) > _DEFAULT.rank:
         raise ModelError(f"shape {form.shape} has rank {len(form.shape)}")
     whole = Slot.of(form.shape)
-    out.structure.varint(len(form.shape) + 16 * _tag_of(form, whole))
+    labelled = labels is not None and labels.fits(form.shape)
+    first = LABELLED if labelled else _tag_of(form, whole)
+    out.structure.varint(len(form.shape) + 16 * first)
     for axis in form.shape:
         out.structure.varint(axis)
+    if labels is not None and labelled:
+        whole = write_labels(labels, whole, out)
     waiting = [(form, whole)]
-    parts = 0
+    parts = int(labelled)
     while waiting:
         part, slot = waiting.pop()
         tag = _tag_of(part, slot)
         parts += 1
         if parts > _DEFAULT.form_parts:
             raise ModelError(f"more than {_DEFAULT.form_parts} nested forms")
-        if part is not form:
+        if labelled or part is not form:
             out.structure.varint(tag)
         waiting.extend(reversed(REGISTRY[tag].write(part, slot, out)))
 
@@ -65,6 +73,7 @@ class Pending:
     shape: Shape
     arrays: list[Array]
     parts: list[Part]
+    labels: Labels | None = None
 
     def build(self) -> Form:
         """The form; its arrays must have been filled."""
@@ -73,6 +82,10 @@ class Pending:
             inner = [stack.pop() for _ in part.inner]
             stack.append(part.build(inner))
         return stack[0]
+
+    def hint(self) -> BlockLabels | None:
+        """The labels of its rows and columns, once it has been built."""
+        return None if self.labels is None else hint(self.labels)
 
 
 def read_form(structure: ByteReader, budget: Budget) -> Pending:
@@ -84,6 +97,7 @@ def read_form(structure: ByteReader, budget: Budget) -> Pending:
     size_within(shape, budget.limits, structure.where)
     source = Reader(structure, budget, structure.where)
     parts: list[Part] = []
+    labels: Labels | None = None
     waiting = [Slot.of(shape)]
     while waiting:
         slot = waiting.pop()
@@ -91,9 +105,14 @@ def read_form(structure: ByteReader, budget: Budget) -> Pending:
             raise source.fail(Fault.TOO_LARGE, f"more than {len(parts)} nested forms")
         if parts:
             tag = structure.varint()
-        if tag not in REGISTRY:
+        if tag not in REGISTRY and (tag != LABELLED or parts):
             raise source.fail(Fault.UNKNOWN_FORM, f"tag {tag}")
         budget.spend(Budget.FORM, source.where)
-        parts.append(REGISTRY[tag].read(slot, source))
-        waiting.extend(reversed(parts[-1].inner))
-    return Pending(shape, source.arrays, parts)
+        if tag == LABELLED:
+            slot, part = read_labels(slot, source)
+            labels = slot.labels
+        else:
+            part = REGISTRY[tag].read(slot, source)
+        parts.append(part)
+        waiting.extend(reversed(part.inner))
+    return Pending(shape, source.arrays, parts, labels)

@@ -43,7 +43,9 @@ class Writer:
         """Add an array; ``values`` has the shape of the form in this slot."""
         data = slot.place(values)
         role = _role(kind, slot)
-        array = Array(kind, slot.layout, data, largest, states, slot.mask, role, blocks)
+        array = Array(
+            kind, slot.layout, data, largest, states, slot.mask, role, blocks, labels=slot.labels
+        )
         self.arrays.append(array)
         return array
 
@@ -74,7 +76,9 @@ class Reader:
         self.budget.spend(slot.layout.size, self.where)
         data = np.empty(slot.layout.size, dtype)
         role = _role(kind, slot)
-        array = Array(kind, slot.layout, data, largest, states, slot.mask, role, blocks)
+        array = Array(
+            kind, slot.layout, data, largest, states, slot.mask, role, blocks, labels=slot.labels
+        )
         self.arrays.append(array)
         return array
 

@@ -11,17 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import prod
+from types import MappingProxyType
 from typing import Protocol
 
 from reticule.codec.accounting import HEADER, Costs
 from reticule.codec.arrays import Piece
 from reticule.codec.bits import ByteReader, ByteWriter
-from reticule.codec.chunks import PRESETS, coder, plan
+from reticule.codec.chunks import HINTED, PRESETS, coder, plan
 from reticule.codec.forms import Pending, read_form, write_form
 from reticule.codec.limits import Budget, Limits
 from reticule.codec.parts import Writer
 from reticule.errors import Fault, FormatError, ModelError
-from reticule.forms import Form
+from reticule.forms import BlockLabels, Form
 from reticule.forms.base import Shape
 
 TARGET_BITS = 17  # values in a chunk, as a power of two
@@ -43,8 +44,12 @@ class Written:
     bytes_coded: int
 
 
-def write_section(forms: Mapping[str, Form], preset: str) -> Written:
-    """The weight section of these tensors, in this order."""
+def write_section(
+    forms: Mapping[str, Form],
+    preset: str,
+    hints: Mapping[str, BlockLabels] = MappingProxyType({}),
+) -> Written:
+    """The weight section of these tensors, in this order; only one preset makes use of hints."""
     if preset not in PRESETS:
         raise ModelError(f"there is no preset '{preset}'; use one of {', '.join(PRESETS)}")
     structure, arrays = ByteWriter(), []
@@ -53,7 +58,7 @@ def write_section(forms: Mapping[str, Form], preset: str) -> Written:
         out = Writer(structure)
         before = len(structure)
         try:
-            write_form(form, out)
+            write_form(form, out, hints.get(name) if preset == HINTED else None)
         except ModelError as problem:
             raise ModelError(f"tensor '{name}': {problem}") from None
         costs[name, HEADER] = len(structure) - before
@@ -201,6 +206,11 @@ class Section:
             for piece, size in zip(self.chunks[number], sizes, strict=True):
                 _add(self.costs, self.owner[id(piece.array)], piece, size)
         return {name: self.pending[name].build() for name in tensors}
+
+    def hints(self) -> dict[str, BlockLabels]:
+        """Blocks of those tensors that have some; their forms must have been read."""
+        hints = {name: tensor.hint() for name, tensor in self.pending.items()}
+        return {name: hint for name, hint in hints.items() if hint is not None}
 
     def _decode(self, number: int) -> list[int]:
         """Fill the pieces of a chunk; returns the bytes of each."""

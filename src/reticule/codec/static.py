@@ -86,6 +86,25 @@ def _planes(top: int) -> list[tuple[int, int]]:
     return [(shift, min(top >> shift, 255) + 1) for shift in shifts]
 
 
+# Labels: one stream of symbols, which are the labels ------------------------------------------
+
+
+def _write_labels(piece: Piece) -> bytes:
+    out = ByteWriter()
+    top = int(piece.data.max(initial=0))
+    out.varint(top)
+    if top:
+        out.raw(streams.encode(piece.data.astype(np.uint16), top + 1))
+    return out.bytes()
+
+
+def _read_labels(piece: Piece, reader: ByteReader, limits: Limits) -> None:
+    top = reader.varint()
+    if top > piece.array.largest:
+        raise reader.fail(Fault.BAD_INDEX, f"a label of {top}")
+    piece.data[:] = streams.decode(reader, piece.count, top + 1, limits) if top else 0
+
+
 # Masks: relative positions --------------------------------------------------------------------
 
 
@@ -150,5 +169,11 @@ _WRITERS = {
     Kind.INTEGERS: _write_integers,
     Kind.MASK: _write_mask,
     Kind.FLOATS: _write_floats,
+    Kind.LABELS: _write_labels,
 }
-_READERS = {Kind.INTEGERS: _read_integers, Kind.MASK: _read_mask, Kind.FLOATS: _read_floats}
+_READERS = {
+    Kind.INTEGERS: _read_integers,
+    Kind.MASK: _read_mask,
+    Kind.FLOATS: _read_floats,
+    Kind.LABELS: _read_labels,
+}

@@ -7,6 +7,7 @@ from reticule.forms.common import Common as Common
 from reticule.forms.dense import Dense as Dense
 from reticule.forms.factored import Factored as Factored
 from reticule.forms.hashed import Hashed as Hashed
+from reticule.forms.labels import BlockLabels as BlockLabels
 from reticule.forms.lapped import Lapped as Lapped
 from reticule.forms.packed import Packed as Packed
 from reticule.forms.planes import BitPlanes as BitPlanes

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from reticule.forms.base import Form
 from reticule.forms.dense import Dense
+from reticule.forms.labels import BlockLabels
 from reticule.graph import Graph, Network
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A graph and one form for each of its tensors: what methods change and files hold."""
+    """A graph and one form for each of its tensors: what methods change and files hold.
+
+    ``hints`` are blocks of some tensors, which may make a file smaller and change no value.  One
+    that does not fit its tensor any more is passed over.
+    """
 
     graph: Graph
     forms: Mapping[str, Form]
+    hints: Mapping[str, BlockLabels] = field(default_factory=dict)
 
     @classmethod
     def of(cls, network: Network) -> Packed:

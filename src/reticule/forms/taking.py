@@ -84,8 +84,10 @@ def channels_of(packed: Packed) -> Channels:
 
 def operated(packed: Packed, surgery: Surgery) -> Packed:
     """The packed network after units went or changed places."""
-    forms = dict(packed.forms)
+    forms, hints = dict(packed.forms), dict(packed.hints)
     for (name, axis), index in surgery.kept.items():
         if not np.array_equal(index, np.arange(forms[name].shape[axis])):
             forms[name] = taken(forms[name], index, axis)
-    return Packed(surgery.graph, forms)
+            if name in hints:
+                hints[name] = hints[name].taken(index, axis)
+    return Packed(surgery.graph, forms, hints)

@@ -36,7 +36,11 @@ class Recode:
                 skipped[name] = "changed by an earlier stage"
             else:
                 forms[name] = _tidy(came) if self.codebooks == "sorted" else came
-        return Outcome(packed.with_forms(forms), skipped)
+        packed = packed.with_forms(forms)
+        if context.given:
+            hints = {name: hint for name, hint in context.given.hints.items() if name in forms}
+            packed = replace(packed, hints=hints)
+        return Outcome(packed, skipped)
 
 
 def _same(a: Form, b: Form) -> bool:

@@ -163,4 +163,5 @@ def with_bias(packed: Packed, index: int) -> tuple[Packed, str]:
     nodes[index] = Node(node.op, node.name, (*node.inputs[:2], name), node.outputs, node.attributes)
     tensors = {**graph.tensors, name: (channels,)}
     forms = {**packed.forms, name: Dense(old)}
-    return Packed(replace(graph, nodes=tuple(nodes), tensors=tensors), forms), name
+    graph = replace(graph, nodes=tuple(nodes), tensors=tensors)
+    return replace(packed, graph=graph, forms=forms), name

@@ -14,6 +14,9 @@ from reticule.codec.storage.scaled import ScaledCodec
 from reticule.codec.storage.sparse import SparseCodec
 from reticule.codec.storage.spectral import SpectralCodec
 
+LABELLED = 14
+"""The tag of labels of rows and columns, with the form of the tensor inside."""
+
 IN_BLOCKS = 12
 """The tag of a sparse form whose mask is one of blocks."""
 

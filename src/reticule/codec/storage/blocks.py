@@ -33,6 +33,8 @@ class BlocksCodec:
     def read(self, slot: Slot, source: Reader) -> Part:
         if slot.mask is not None:
             raise source.fail(Fault.UNKNOWN_FORM, "blocks under a mask")
+        if slot.labels is not None:  # which would be cut elsewhere
+            raise source.fail(Fault.UNKNOWN_FORM, "a mask of blocks with labels")
         layout = slot.layout
         sides = tuple(source.structure.varint() for _ in layout.axes)
         most = (LARGEST_SIDE, LARGEST_SIDE, layout.height, layout.width)
@@ -57,7 +59,7 @@ def _blocks(slot: Slot, sides: Shape, mask: np.ndarray) -> Blocks:
 
 def in_blocks(form: Form, slot: Slot) -> bool:
     """Whether some whole blocks of a form are stored, of four weights at least, and some not."""
-    if not isinstance(form, Sparse) or slot.mask is not None:
+    if not isinstance(form, Sparse) or slot.mask is not None or slot.labels is not None:
         return False
     if form.columns.size in (0, form.size):
         return False
