@@ -30,6 +30,7 @@ from reticule.methods.quantise.trellis import TrellisQuantisation as TrellisQuan
 from reticule.methods.recode import Recode as Recode
 from reticule.methods.share.kmeans import WeightSharing as WeightSharing
 from reticule.methods.share.soft import SoftWeightSharing as SoftWeightSharing
+from reticule.methods.structure.contexts import BlockContexts as BlockContexts
 from reticule.methods.structure.dead import RemoveDeadUnits as RemoveDeadUnits
 from reticule.methods.structure.order import OrderUnits as OrderUnits
 from reticule.methods.transform.cnnpack import CNNpack as CNNpack

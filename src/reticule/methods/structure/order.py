@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from reticule.codec import About, dumps
 from reticule.forms import Packed, channels_of, operated
 from reticule.graph.channels import Channels, reordered
 from reticule.methods.base import Context, Outcome, method
+from reticule.methods.structure.sizes import part_of, size_of
 from reticule.science.blocks import BlockModel
 from reticule.science.embeddings import UnitEmbedding
 
@@ -51,7 +51,7 @@ class OrderUnits:
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
         channels = channels_of(packed)
-        start, before = packed, _size(packed, context)
+        start, before = packed, size_of(packed, context)
         chosen: dict[str, str] = {}
         for _ in range(self.rounds):
             changed = False
@@ -62,7 +62,7 @@ class OrderUnits:
                 changed |= order != AS_IT_WAS
             if not changed:
                 break
-        gain = before - _size(packed, context)
+        gain = before - size_of(packed, context)
         if gain <= 0:
             packed, gain, chosen = start, 0, dict.fromkeys(chosen, AS_IT_WAS)
         return Outcome(packed, notes={"bytes_saved": gain, "orders": chosen})
@@ -73,10 +73,10 @@ def _best(
 ) -> tuple[Packed, str]:
     """The network with the order of these units that takes the fewest bytes, and its name."""
     names = _concerned(channels, units)
-    best, least, chosen = packed, _size(_part(packed, names), context), AS_IT_WAS
+    best, least, chosen = packed, size_of(part_of(packed, names), context), AS_IT_WAS
     for title, order in _orders(packed, channels, units, wanted):
         tried = operated(packed, reordered(channels, [order]))
-        size = _size(_part(tried, names), context)
+        size = size_of(part_of(tried, names), context)
         if size < least:
             best, least, chosen = tried, size, title
     return best, chosen
@@ -188,20 +188,6 @@ def _concerned(channels: Channels, units: np.ndarray) -> Sequence[str]:
     """Tensors along which some of the units lie."""
     lie = [name for (name, _), line in channels.tensors.items() if np.isin(line, units).any()]
     return list(dict.fromkeys(lie))
-
-
-def _part(packed: Packed, names: Sequence[str]) -> Packed:
-    """Some tensors of a network, as a file of their own would hold them."""
-    shapes = {name: packed.graph.tensors[name] for name in names}
-    inputs = dict(packed.graph.inputs)
-    graph = replace(packed.graph, nodes=(), outputs=tuple(inputs)[:1], tensors=shapes)
-    return Packed(graph, {name: packed.forms[name] for name in names})
-
-
-def _size(packed: Packed, context: Context) -> int:
-    if context.file_size is not None:
-        return context.file_size(packed)
-    return len(dumps(packed, About()))
 
 
 def _title(channels: Channels, units: np.ndarray) -> str:
