@@ -31,6 +31,7 @@ from reticule.methods import (  # noqa: E402
     WeightSharing,
 )
 from reticule.methods.prune.dead import without_dead_units  # noqa: E402
+from reticule.methods.prune.scores import position_prices  # noqa: E402
 from reticule.methods.prune.twins import SplicingTwin  # noqa: E402
 from reticule.tuning.moments import match_moments  # noqa: E402
 from reticule.tuning.problem import Problem  # noqa: E402
@@ -88,11 +89,38 @@ def test_the_gradient_reaches_masked_weights_only_while_the_mask_is_open() -> No
         assert np.allclose(gradient.numpy(), expected, atol=1e-3)
 
 
+@given(st.integers(0, 2**32 - 1), st.floats(0.1, 4))
+@settings(max_examples=40, deadline=None)
+def test_positions_cost_more_where_lines_are_empty(seed: int, power: float) -> None:
+    rng = np.random.default_rng(seed)
+    rates = rng.random((6, 1)) * rng.random((1, 10))
+    mask = (rng.random((6, 10)) < rates).reshape(6, 5, 2)
+    prices = position_prices(mask, power)
+    assert prices.shape == mask.shape
+    assert (prices > 0).all()
+    if mask.any():
+        bits = prices.astype("f8") ** (1 / power)
+        assert np.isclose(bits[mask].mean(), 1.0, rtol=1e-3)
+        rows = np.argsort(mask.sum((1, 2)), kind="stable")
+        assert (np.diff(prices.reshape(6, 10)[rows], axis=0) <= 1e-6).all()
+    assert (position_prices(mask, 0.0) == 1).all()
+
+
 def surgery(problem: Problem, start: Packed | None = None, **parameters: object) -> Outcome:
     """Surgery on the problem's network with a quick training."""
     method = DynamicSurgery(**{"smallest": 30, "training": QUICK, **parameters})  # type: ignore[arg-type]
     context = Context(problem.original, problem=problem)
     return method.apply(start or Packed.of(problem.original), context)
+
+
+def flattened(packed: Packed) -> Packed:
+    """A perceptron with 64 inputs that takes the problem's images."""
+    graph = replace(
+        packed.graph,
+        inputs={"i": (1, 8, 8)},
+        nodes=(Node("Flatten", "flat", ("i",), ("x",)), *packed.graph.nodes),
+    )
+    return Packed(graph, packed.forms)
 
 
 def test_surgery_approaches_its_density_and_keeps_the_accuracy() -> None:
@@ -101,6 +129,22 @@ def test_surgery_approaches_its_density_and_keeps_the_accuracy() -> None:
     assert abs(outcome.notes["density"] - 0.25) < 0.05  # type: ignore[operator]
     assert problem.accuracy(outcome.packed) >= 95.0
     assert all(isinstance(form, Sparse) for form in outcome.packed.forms.values())
+
+
+def test_gathering_leaves_as_many_weights_in_fewer_lines() -> None:
+    """Weights that are as good as each other, and no learning: prices alone decide."""
+    packed = flattened(two_layers((64, 80, 10)))
+    problem = replace(trained_problem(60), original=packed.network())
+    still = Training(epochs=20, learning_rate=0.0, batch=16)
+    lines, weights = [], []
+    for gather in (0.0, 1.0, 3.0):
+        parameters = {"scope": "layer", "gather": gather, "training": still, "dead_units": False}
+        form = surgery(problem, packed, density=0.1, **parameters).packed.forms["one.weight"]
+        mask = form.dense() != 0
+        lines.append(np.count_nonzero(mask.any(0)) + np.count_nonzero(mask.any(1)))
+        weights.append(np.count_nonzero(mask))
+    assert lines[2] < lines[1] < lines[0]
+    assert max(weights) <= 1.1 * min(weights)
 
 
 def test_weights_come_back_and_repeat_with_the_seed() -> None:
@@ -165,13 +209,7 @@ def test_what_was_pruned_before_stays_pruned_and_shared_tensors_are_skipped() ->
 @pytest.mark.parametrize("zero", [False, True])
 def test_odd_layers_go_through(sizes: tuple[int, int, int], zero: bool) -> None:
     """One unit wide, empty, or nothing but zeros."""
-    packed = two_layers(sizes)
-    graph = replace(
-        packed.graph,
-        inputs={"i": (1, 8, 8)},
-        nodes=(Node("Flatten", "flat", ("i",), ("x",)), *packed.graph.nodes),
-    )
-    packed = Packed(graph, packed.forms)
+    packed = flattened(two_layers(sizes))
     if zero:
         packed = packed.with_forms({n: Dense(f.dense() * 0) for n, f in packed.forms.items()})
     problem = replace(trained_problem(60), original=packed.network())

@@ -12,8 +12,12 @@ from reticule.forms import Dense, Packed, Quantised, Sparse
 from reticule.graph import Graph
 from reticule.methods import Context, RemoveDeadUnits
 from reticule.science import BlockModel, description_length
+from reticule.science.blocks.counting import log2_binomial
 
-MODELS = ("independent", "degrees", "blocks", "blocks and degrees", "weighted", "coder")
+MODELS = (
+    "independent", "degrees as labels", "degrees", "blocks", "blocks and degrees", "weighted",
+    "coder",
+)  # fmt: skip
 
 
 def masks(path: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -48,6 +52,7 @@ def bits(mask: np.ndarray, weights: np.ndarray | None) -> dict[str, float]:
     one = np.zeros(mask.shape[0]), np.zeros(mask.shape[1])
     found = {
         "independent": description_length(mask, *one),
+        "degrees as labels": degrees_as_labels(mask),
         "degrees": description_length(mask, *one, "degree-corrected"),
         "blocks": BlockModel().fit(mask).description_length_,
         "blocks and degrees": BlockModel("degree-corrected").fit(mask).description_length_,
@@ -58,6 +63,23 @@ def bits(mask: np.ndarray, weights: np.ndarray | None) -> dict[str, float]:
         labels = model.row_labels_, model.column_labels_
         found["weighted"] = description_length(mask, *labels)
     return found
+
+
+def degrees_as_labels(mask: np.ndarray) -> float:
+    """Bits for the degrees and what they leave open, each degree paid for as labels of blocks are.
+
+    That is, the histogram of the degrees and then each of them by its entropy, and not by the
+    priors of :mod:`reticule.science.blocks.degrees`, which tell the same degrees for less.
+    """
+    edges = float(mask.sum())
+    told = log2_binomial(mask.size, edges) + np.log2(mask.size + 1)
+    for degrees, width in ((mask.sum(1), mask.shape[1]), (mask.sum(0), mask.shape[0])):
+        _, counts = np.unique(degrees, return_counts=True)
+        told += log2_binomial(degrees.size + width, width)
+        told -= (counts * np.log2(counts / degrees.size)).sum()
+        told += log2_binomial(width, degrees.astype(float)).sum()
+        told -= log2_binomial(mask.size, edges)
+    return float(told)
 
 
 def coded(mask: np.ndarray) -> int:

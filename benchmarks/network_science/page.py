@@ -95,13 +95,14 @@ def _scale(rows: Rows) -> list[str]:
 
 
 def _masks(rows: Rows) -> list[str]:
-    models = ("independent", "degrees", "blocks", "blocks and degrees", "coder")
-    head = ("network", "masks", *models, "blocks / independent", "blocks / degrees")
+    over = ("independent", "degrees as labels", "degrees")
+    models = (*over, "blocks", "blocks and degrees", "coder")
+    head = ("network", "masks", *models, *(f"blocks / {model}" for model in over))
     body = []
     for (file, kind), some in _groups(rows, "file", "edges_are").items():
         total = {model: sum(_numbers(some, model)) / 8 for model in models}
         best = min(total["blocks"], total["blocks and degrees"])
-        shares = (best / total["independent"], best / total["degrees"])
+        shares = (best / total[model] for model in over)
         sizes = (f"{total[model]:,.0f}" for model in models)
         body.append((file, kind, *sizes, *(f"{100 * share:.1f} %" for share in shares)))
     return table_of(head, body) if rows else []

@@ -39,6 +39,33 @@ def lamp(weights: np.ndarray) -> np.ndarray:
 SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"magnitude": magnitude, "lamp": lamp}
 
 
+VALUE_BITS = 4.0  # what the value of a weight costs, beside its position
+
+
+def position_prices(mask: np.ndarray, power: float) -> np.ndarray:
+    """What it costs to keep each weight of a layer, over what it costs on average, to a power.
+
+    A position is told in ``-log2 p`` bits where rows and columns are told first: p is
+    ``min(1, k_i d_j / e)`` for degrees k and d in a mask of e weights (those of a configuration
+    model), and the value in some bits more.  Rows are output channels, columns all the rest.
+    With a quadratic loss a weight is worth its bits when ``w^2`` exceeds a multiple of them: the
+    power 1/2.  Larger ones count what is saved later, when a line has become empty.
+
+    Source: ours; rate and distortion in pruning: Wiedemann et al., "DeepCABAC", 2020.
+
+    >>> mask = np.array([[1, 1, 1, 1], [1, 0, 0, 0]], bool)
+    >>> position_prices(mask, 1.0).astype(float).round(1).tolist()  # the second row costs more
+    [[1.0, 1.0, 1.0, 1.0], [1.1, 1.3, 1.3, 1.3]]
+    """
+    if power == 0 or not mask.any():
+        return np.ones(mask.shape, np.float32)
+    lines = mask.reshape(len(mask), -1)
+    rows, columns = lines.sum(1) + 0.5, lines.sum(0) + 0.5
+    bits = VALUE_BITS - np.log2(np.minimum(np.outer(rows, columns) / lines.sum(), 1.0))
+    prices = (bits / bits[lines].mean()) ** power
+    return prices.astype(np.float32).reshape(mask.shape)
+
+
 def masks_at(
     weights: Mapping[str, np.ndarray],
     density: float,

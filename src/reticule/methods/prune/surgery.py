@@ -14,7 +14,7 @@ from reticule.forms import Form, Packed, Sparse
 from reticule.methods.base import Context, Outcome, method
 from reticule.methods.prune.automatic import free_density, held_to_budget, reach_of
 from reticule.methods.prune.dead import without_dead_units
-from reticule.methods.prune.scores import Scope, Score, masks_at
+from reticule.methods.prune.scores import Scope, Score, masks_at, position_prices
 from reticule.methods.prune.threshold import prunable
 from reticule.methods.prune.twins import SplicingTwin
 from reticule.methods.select import SMALLEST, select
@@ -54,13 +54,19 @@ class DynamicSurgery:
     takes what hysteresis has kept beyond it.  ``density`` "auto" is ``f ** reach`` as
     there, with other reaches, but at least ``f / furthest``.
 
+    With ``gather`` a weight must be larger where its position costs more: its threshold is
+    multiplied with :func:`~reticule.methods.prune.scores.position_prices` of the mask, raised
+    to that power and decided anew with the thresholds.  Rows and columns with few weights lose
+    them, units die, and what is left lies in few rows and columns, where positions are cheap.
+    Only with a density.
+
     With ``biases`` the biases of these layers are masked by the same rule.  ``decay`` pulls
     all weights towards zero, ``w <- w - learning_rate * decay * w`` in each step.
     In the end :func:`~reticule.methods.prune.dead.without_dead_units` takes what is
     left of units without input or output.
 
     Source: Guo, Yao, Chen, "Dynamic Network Surgery for Efficient DNNs", NIPS 2016,
-    section 3; the schedule of the threshold and the automatic density are ours.
+    section 3; the schedule of the threshold, the automatic density and ``gather`` are ours.
     """
 
     density: Share | Literal["auto"] = "auto"
@@ -75,6 +81,7 @@ class DynamicSurgery:
     ramp: Share = 0.5
     surgery: Share = 0.75
     decay: Annotated[float, Field(ge=0)] = 0.0
+    gather: Annotated[float, Field(ge=0)] = 1.0
     dead_units: bool = True
     share: Annotated[float, Field(gt=0)] = 0.6
     free: Annotated[float, Field(ge=0)] = 1.5
@@ -190,7 +197,7 @@ class DynamicSurgery:
 
     def _close(self, patients: Sequence[_Patient], target: float) -> None:
         """Fix masks of no more than the target density."""
-        masks = self._masks({p.name: p.weights() * p.mask() for p in patients}, target)
+        masks = self._masks({p.name: p.worth() * p.mask() for p in patients}, target)
         for patient in patients:
             patient.cut(masks[patient.name])
 
@@ -200,7 +207,9 @@ class DynamicSurgery:
         if step % period:
             return
         left = max(0.0, 1.0 - step / max(ramp, 1)) ** 3
-        weights = {patient.name: patient.weights() for patient in patients}
+        for patient in patients:
+            patient.prices = position_prices(patient.mask(), self.gather)
+        weights = {patient.name: patient.worth() for patient in patients}
         masks = self._masks(weights, target + (1.0 - target) * left)
         for patient in patients:
             kept = np.abs(weights[patient.name][masks[patient.name]])
@@ -214,6 +223,7 @@ class _Patient:
         self.name = name
         self.twins = twins
         self.threshold = 0.0
+        self.prices: np.ndarray | float = 1.0  # of positions, by which the threshold is multiplied
         self.draw: Callable[[], float] = lambda: 0.0
         self.spliced = 0
 
@@ -223,8 +233,9 @@ class _Patient:
         sizes = sizes[sizes > 0]
         return max(float(sizes.mean() + rate * sizes.std()), 0.0) if sizes.size else 0.0
 
-    def weights(self) -> np.ndarray:
-        return self.twins[self.name].weights()
+    def worth(self) -> np.ndarray:
+        """Weights in units of what their positions cost."""
+        return self.twins[self.name].weights() / self.prices
 
     def mask(self) -> np.ndarray:
         return self.twins[self.name].mask()
@@ -242,7 +253,9 @@ class _Patient:
             twin.open = yes
 
     def operate(self) -> None:
-        self.spliced += sum(twin.operate(self.threshold) for twin in self.twins.values())
+        for name, twin in self.twins.items():
+            prices = self.prices if name == self.name else 1.0
+            self.spliced += twin.operate(self.threshold * prices)
 
 
 def _layers(packed: Packed, names: Sequence[str], biases: bool) -> dict[str, list[str]]:

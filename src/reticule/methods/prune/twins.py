@@ -85,12 +85,13 @@ class SplicingTwin(Twin):
         self._weights.mul_(factor)
 
     @torch.no_grad()
-    def operate(self, threshold: float) -> int:
-        """Decide the mask anew; how many weights have come back."""
+    def operate(self, threshold: float | np.ndarray) -> int:
+        """Decide the mask anew, by one threshold or one for each; how many have come back."""
         size = self._weights.abs()
-        back = (size > UPPER * threshold) & self._allowed & (self._factor == 0)
+        bar = torch.as_tensor(threshold, dtype=size.dtype, device=size.device)
+        back = (size > UPPER * bar) & self._allowed & (self._factor == 0)
         self._factor.masked_fill_(back, 1.0)
-        self._factor.masked_fill_(size <= LOWER * threshold, 0.0)
+        self._factor.masked_fill_(size <= LOWER * bar, 0.0)
         return int(back.sum())
 
     @torch.no_grad()
