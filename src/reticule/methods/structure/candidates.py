@@ -9,7 +9,7 @@ import numpy as np
 
 from reticule.forms import Packed
 from reticule.graph.channels import Channels
-from reticule.science.blocks import BlockModel
+from reticule.science.blocks import BlockModel, CoClustering
 from reticule.science.embeddings import UnitEmbedding
 
 
@@ -19,6 +19,7 @@ def candidates(
     units: np.ndarray,
     *,
     blocks: bool = False,
+    communities: bool = False,
     embedding: bool = False,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Orders of some units, by name; the same one comes only once, the present one never."""
@@ -26,6 +27,8 @@ def candidates(
     found = _by_strength(packed, channels, units)
     if blocks:
         found = chain(found, _by_blocks(packed, channels, units))
+    if communities:
+        found = chain(found, _by_communities(packed, channels, units))
     if embedding:
         found = chain(found, _by_embedding(packed, channels, units))
     for title, rank in found:
@@ -56,6 +59,20 @@ def _by_blocks(
         labels = BlockModel(family, restarts=2).fit(mask).row_labels_
         mean = np.bincount(labels, degree) / np.bincount(labels)
         yield f"by {family} blocks", np.lexsort((-degree, labels, -mean[labels]))
+
+
+def _by_communities(
+    packed: Packed, channels: Channels, units: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Communities of units and what they meet; the strongest first, then by degree."""
+    weights = _beside(packed, channels, units)
+    if not weights.any():
+        return
+    degree, strength = (weights != 0).sum(1), np.abs(weights).sum(1)
+    for kind in ("louvain", "leiden"):
+        labels = CoClustering(kind).fit(weights).row_labels_
+        mean = np.bincount(labels, strength) / np.maximum(np.bincount(labels), 1)
+        yield f"by {kind} communities", np.lexsort((-degree, labels, -mean[labels]))
 
 
 def _by_embedding(

@@ -30,18 +30,22 @@ class OrderUnits:
     a unit, in the columns that read it, and in both; and by the sum of their magnitudes
     instead of their number; with ``blocks`` also by the blocks of a block model of the weights
     that make and read them (plain and degree-corrected, see :mod:`reticule.science.blocks`),
-    the densest block first; with ``embedding`` also by the two leading coordinates of a spectral
-    embedding of those weights, with their signs and without (:mod:`reticule.science.embeddings`),
-    so that units which are alike stand side by side.  One is kept where the tensors that it
-    concerns take fewer bytes.  ``rounds`` is how often that goes over the network, as layers
-    share units.
+    the densest block first; with ``communities`` also by the communities of those weights
+    (Louvain and Leiden), the strongest first; with ``embedding`` also by the two leading
+    coordinates of a spectral embedding of those weights, with their signs and without
+    (:mod:`reticule.science.embeddings`), so that units which are alike stand side by side.  One
+    is kept where the tensors that it concerns take fewer bytes.  ``rounds`` is how often that
+    goes over the network, as layers share units.
 
     Source: ours; that units can be permuted at will: Hecht-Nielsen, "On the algebraic
-    structure of feedforward network weight spaces", 1990.
+    structure of feedforward network weight spaces", 1990.  Communities: Blondel et al., "Fast
+    unfolding of communities in large networks", 2008; Traag, Waltman, van Eck, "From Louvain to
+    Leiden: guaranteeing well-connected communities", 2019.
     """
 
     rounds: Annotated[int, Field(ge=1)] = 2
     blocks: bool = False
+    communities: bool = False
     embedding: bool = False
 
     needs_data: ClassVar[bool] = False
@@ -72,9 +76,12 @@ def _best(
     """The network with the order of these units that takes the fewest bytes, and its name."""
     names = _concerned(channels, units)
     best, least, chosen = packed, _size(_part(packed, names), context), AS_IT_WAS
-    for title, order in candidates(
-        packed, channels, units, blocks=wanted.blocks, embedding=wanted.embedding
-    ):
+    also = {
+        "blocks": wanted.blocks,
+        "communities": wanted.communities,
+        "embedding": wanted.embedding,
+    }
+    for title, order in candidates(packed, channels, units, **also):
         tried = operated(packed, reordered(channels, [order]))
         size = _size(_part(tried, names), context)
         if size < least:
