@@ -29,6 +29,7 @@ RECIPES = (
     "deep-compression", "dynamic-surgery", "soft-weight-sharing", "cnnpack", "frequency-pruning",
     "hashednet", "freshnets", "lapped", "wavelet", "binary", "binarized", "xnor-weights",
     "ternary", "ttq", "inq", "optimal-brain", "post-training", "lossless", "diversity",
+    "block-pruning", "block-diagonal", "block-model", "embedding", "block-low-rank", "block-means",
 )  # fmt: skip
 
 

@@ -2,7 +2,9 @@
 
     python benchmarks/science.py planted          # block models on planted blocks, and others
     python benchmarks/science.py scale            # the same at the size of AlexNet's layers
+    python benchmarks/science.py planted --graspologic graspenv/bin/python   # only this rival
     python benchmarks/science.py masks FILE.ret   # pruned networks: what blocks know of the masks
+    python benchmarks/science.py orders FILE.ret  # pruned networks: what orders of units save
     python benchmarks/science.py neurons ../shared   # accuracy against neurons kept
     python benchmarks/science.py submodularity ../shared   # do gains shrink as sets grow?
     python benchmarks/science.py density ../shared   # each layer's density by what it needs
@@ -10,15 +12,19 @@
     python benchmarks/science.py analyses ../shared   # reticule analyze on trained networks
     python benchmarks/science.py predictors ../shared   # measures against what compression reached
 
-Others are scikit-learn, and sparsebm where it is installed (it is told the number of blocks, and
-stopped after ten minutes).  Rows go to benchmarks/results/science_*.csv as they come, and tables
-into docs/science-benchmark.md; ``page`` only writes those.  ``predictors`` takes the files that
-``benchmarks/methods.py --minutes-per-cell 1`` left in benchmarks/files.
+Others are scikit-learn, sparsebm where it is installed, and graspologic in an environment of its
+own (rivals/grasp.py says how to make it).  They are told the number of blocks, graspologic is also
+asked to find it, and all are stopped after ten minutes.  With ``--graspologic``, ``planted`` and
+``scale`` measure nothing else.  Rows go to benchmarks/results/science_*.csv as they come, and
+tables into docs/science-benchmark.md; ``page`` only writes those.  ``predictors`` takes the files
+that ``benchmarks/methods.py --minutes-per-cell 1`` left in benchmarks/files.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from channels import COLUMNS as CHANNELS
@@ -29,6 +35,7 @@ from network_science import (
     embeddings,
     masks,
     neurons,
+    orders,
     page,
     planted,
     predictors,
@@ -53,6 +60,7 @@ TABLES = {
     "science_masks": Table(
         "science_masks", ("file", "layer", "edges_are"), ("rows", "columns", "edges", *masks.MODELS)
     ),
+    "science_orders": Table("science_orders", ("file", "orders", "seed"), orders.COLUMNS),
     "science_neurons": Table(
         "science_neurons",
         ("network", "kept", "selection", "refit", "seed"),
@@ -74,24 +82,36 @@ TABLES = {
 }
 
 
-def of_planted(seeds: int, again: bool) -> None:
+def of_planted(seeds: int, again: bool, graspologic: str | None) -> None:
+    table = TABLES["science_planted"]
     for case, family in planted.CASES.items():
-        for model, fit in planted.RIVALS.items():
-            if model == "sparsebm" and family != "bernoulli":
-                continue
+        for model, measure in ways(family, graspologic).items():
             for seed in range(seeds):
-                if (case, model, str(seed)) in TABLES["science_planted"].rows and not again:
+                if (case, model, str(seed)) in table.rows and not again:
                     continue
-                matrix, z, w = planted.planted(case, seed)
-                row = planted.measured(fit, matrix, z, w, family, planted.LIMIT)
-                put(TABLES["science_planted"], case, model, seed, **row)
+                row = measure(*planted.planted(case, seed), family, planted.LIMIT)
+                put(table, case, model, seed, **row)
 
 
-def of_scale() -> None:
+def of_scale(graspologic: str | None) -> None:
     matrix, z, w = planted.large()
-    for model, fit in planted.RIVALS.items():
-        row = planted.measured(fit, matrix, z, w, "bernoulli", planted.LIMIT)
+    for model, measure in ways("bernoulli", graspologic).items():
+        row = measure(matrix, z, w, "bernoulli", planted.LIMIT)
         put(TABLES["science_scale"], model, **row)
+
+
+def ways(family: str, graspologic: str | None) -> dict[str, Callable[..., dict[str, object]]]:
+    """Who finds blocks, and how that is measured."""
+    if graspologic is not None:
+        return {
+            model: partial(planted.by_graspologic, graspologic, find)
+            for model, find in planted.FOUND_BY_GRASPOLOGIC.items()
+        }
+    return {
+        model: partial(planted.measured, fit)
+        for model, fit in planted.RIVALS.items()
+        if model != "sparsebm" or family == "bernoulli"
+    }
 
 
 def of_masks(files: list[Path]) -> None:
@@ -103,6 +123,12 @@ def of_masks(files: list[Path]) -> None:
             put(table, path.stem, layer, "as pruned", **size, **bits)
             bits = masks.bits(masks.shuffled(mask), None)
             put(table, path.stem, layer, "shuffled", **size, **bits)
+
+
+def of_orders(files: list[Path], seeds: int) -> None:
+    for path in files:
+        for key, row in orders.rows(path, seeds):
+            put(TABLES["science_orders"], *key, **row)
 
 
 def of_neurons(shared: Path, seeds: int) -> None:
@@ -122,8 +148,9 @@ def of_density(shared: Path) -> None:
 
 
 def of_embeddings(shared: Path) -> None:
-    for key, row in embeddings.errors(shared):
-        put(TABLES["science_embeddings"], *key, **row)
+    for rows in (embeddings.errors(shared), embeddings.at_equal_rank(shared)):
+        for key, row in rows:
+            put(TABLES["science_embeddings"], *key, **row)
 
 
 def of_analyses(shared: Path) -> None:
@@ -144,6 +171,7 @@ def main() -> None:
         "planted",
         "scale",
         "masks",
+        "orders",
         "neurons",
         "submodularity",
         "density",
@@ -153,14 +181,15 @@ def main() -> None:
         "page",
     )
     parser.add_argument("part", choices=parts)
-    parser.add_argument("files", type=Path, nargs="*", help="of masks; for others SHARED")
+    parser.add_argument("files", type=Path, nargs="*", help="files, or SHARED")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--again", action="store_true", help="also what was measured before")
+    parser.add_argument("--graspologic", metavar="PYTHON", help="interpreter that has graspologic")
     given = parser.parse_args()
     if given.part == "planted":
-        of_planted(given.seeds, given.again)
+        of_planted(given.seeds, given.again, given.graspologic)
     elif given.part == "scale":
-        of_scale()
+        of_scale(given.graspologic)
     elif given.part == "neurons":
         of_neurons(given.files[0], min(given.seeds, 5))
     elif given.part == "submodularity":
@@ -175,6 +204,8 @@ def main() -> None:
         of_predictors(given.files[0])
     elif given.part == "masks":
         of_masks(given.files)
+    elif given.part == "orders":
+        of_orders(given.files, given.seeds)
     page.write(TABLES)
 
 

@@ -184,6 +184,14 @@ def test_other_partitions_are_scored_alike(method: str) -> None:
     assert model.description_length_ < model.one_block_length_
 
 
+@pytest.mark.parametrize("method", ["louvain", "leiden"])
+def test_communities_are_the_same_every_time(method: str) -> None:
+    """Where there is nothing to find, so that chance decides."""
+    mask = np.random.default_rng(4).random((60, 90)) < 0.1
+    first, *others = (CoClustering(method).fit(mask).row_labels_ for _ in range(5))
+    assert all(np.array_equal(first, other) for other in others)
+
+
 def test_settings_are_scikit_learns() -> None:
     model = BlockModel().set_params(blocks=3)
     assert model.get_params() == {"family": "bernoulli", "blocks": 3, "restarts": 4, "seed": 0}

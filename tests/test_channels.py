@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from gallery import GALLERY  # noqa: E402
 import reticule  # noqa: E402
 from reticule.codec import About, dumps, loads  # noqa: E402
 from reticule.engine import Model  # noqa: E402
+from reticule.errors import MissingExtra  # noqa: E402
 from reticule.forms import (  # noqa: E402
     Codebook,
     Common,
@@ -34,6 +36,8 @@ from reticule.forms import (  # noqa: E402
 from reticule.graph import Graph, Network, Node  # noqa: E402
 from reticule.graph.channels import Channels, Surgery, reordered, trace, without  # noqa: E402
 from reticule.methods import Context, OrderUnits, RemoveDeadUnits  # noqa: E402
+from reticule.methods.structure.candidates import candidates  # noqa: E402
+from reticule.science.optional import need  # noqa: E402
 from reticule.tuning.executor import execute  # noqa: E402
 
 SEEDS = range(5)
@@ -301,13 +305,20 @@ def test_the_order_pays_where_rows_differ() -> None:
     before, after = (len(dumps(each, About())) for each in (packed, outcome.packed))
     assert after < before
     assert outcome.notes["bytes_saved"] == before - after
-    for more in (OrderUnits(blocks=True), OrderUnits(embedding=True)):
+    for more in (
+        OrderUnits(blocks=True),
+        OrderUnits(communities=True),
+        OrderUnits(embedding=True),
+    ):
         found = more.apply(packed, Context(packed.network())).packed
         assert len(dumps(found, About())) <= after
 
 
-def test_an_embedding_puts_units_that_are_alike_side_by_side() -> None:
-    """Two kinds of rows as dense as each other, shuffled: only an embedding tells them apart."""
+@pytest.mark.parametrize(
+    ("option", "order"), [("communities", "communities"), ("embedding", "coordinate")]
+)
+def test_units_that_are_alike_come_side_by_side(option: str, order: str) -> None:
+    """Two kinds of rows as dense as each other, shuffled: what they read tells them apart."""
     rng = np.random.default_rng(2)
     kind = rng.permutation(np.repeat([0, 1], 40))
     density = np.where(np.arange(200) // 100 == kind[:, None], 0.6, 0.02)
@@ -316,9 +327,48 @@ def test_an_embedding_puts_units_that_are_alike_side_by_side() -> None:
     graph = Graph({"x": (200,)}, ("y",), nodes, {n: m.shape for n, m in masks.items()})
     forms = {n: Sparse.keep(np.ones(m.shape, "f4"), m) for n, m in masks.items()}
     packed = Packed(graph, forms)
-    plain, embedded = (
-        OrderUnits(embedding=wanted).apply(packed, Context(packed.network()))
-        for wanted in (False, True)
+    plain, found = (
+        OrderUnits(**options).apply(packed, Context(packed.network()))
+        for options in ({}, {option: True})
     )
-    assert embedded.notes["bytes_saved"] > plain.notes["bytes_saved"]
-    assert "coordinate" in embedded.notes["orders"]["a"]
+    assert found.notes["bytes_saved"] > plain.notes["bytes_saved"]
+    assert order in found.notes["orders"]["a"]
+
+
+@pytest.mark.parametrize("name", ["lenet", "resnet_option_a", "shufflenet", "densenet"])
+def test_orders_by_communities_change_no_answer(name: str) -> None:
+    module, example = GALLERY[name]()
+    packed = pruned(reticule.from_torch(module, example), 0.5, 1)
+    stage = OrderUnits(rounds=1, communities=True)
+    after = stage.apply(packed, Context(packed.network())).packed
+    expected = outputs(packed.network(), example)
+    assert close(expected, outputs(after.network(), example))
+    assert len(dumps(after, About())) <= len(dumps(packed, About()))
+
+
+@pytest.mark.parametrize("density", [0.0, 0.02, 0.3, 1.0])
+@pytest.mark.parametrize("option", ["blocks", "communities", "embedding"])
+def test_every_order_to_try_is_a_new_one_of_all_units(option: str, density: float) -> None:
+    """Whatever is pruned: units without weights, no weights at all, all weights."""
+    network = conv_chain()
+    rng = np.random.default_rng(3)
+    forms = {
+        name: Sparse.keep(tensor, rng.random(tensor.shape) < density)
+        for name, tensor in network.tensors.items()
+        if tensor.ndim > 1
+    }
+    packed = Packed.of(network).with_forms(forms)
+    channels = channels_of(packed)
+    for units in channels.classes:
+        found = [order for _, order in candidates(packed, channels, units, **{option: True})]
+        assert all(np.array_equal(np.sort(order), np.sort(units)) for order in found)
+        assert len({order.tobytes() for order in [units, *found]}) == len(found) + 1
+
+
+def test_communities_say_what_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    need.cache_clear()  # it may be known from other tests
+    monkeypatch.setitem(sys.modules, "sknetwork.clustering", None)
+    packed = Packed.of(conv_chain())
+    with pytest.raises(MissingExtra, match=r"scikit-network.*reticule\[graph\]"):
+        OrderUnits(communities=True).apply(packed, Context(packed.network()))
+    need.cache_clear()

@@ -8,16 +8,27 @@ from pathlib import Path
 import numpy as np
 
 import reticule
+from network_science.density import IMAGES, measured
+from network_science.neurons import Subject
 from reticule.forms import Factored, Packed
 from reticule.methods import Context, Embedding, FoldBatchNorm
+from reticule.tuning.problem import evenly
 
 NETWORKS = ("lenet300100", "lenet5", "resnet20")
 KINDS = ("svd", "spectral", "netmf", "grarep", "random")
 RATIO = 0.25  # of the layer's numbers
-COLUMNS = ("layers", "error", "numbers", "weights")
+RANK = 30
+ALONE = {  # layers that get RANK coordinates, and all others stay
+    "lenet300100": {"ip1": ("*ip1*",), "ip2": ("*ip2*",), "ip1 and ip2": ("*ip1*", "*ip2*")},
+    "lenet5": {"conv2": ("*conv2*",)},
+}
+COLUMNS = (
+    "layers", "rank", "error", "numbers", "weights", "accuracy", "accuracy_before", "images",
+)  # fmt: skip
+Row = tuple[tuple[str, str, str], dict[str, float]]
 
 
-def errors(shared: Path) -> Iterator[tuple[tuple[str, str, str], dict[str, float]]]:
+def errors(shared: Path) -> Iterator[Row]:
     """Network, kind of layer and of embedding; the error of all such layers relative to them."""
     for network in NETWORKS:
         original = reticule.from_onnx(shared / "models" / f"{network}.onnx")
@@ -32,6 +43,29 @@ def errors(shared: Path) -> Iterator[tuple[tuple[str, str, str], dict[str, float
                 ]
                 if names:
                     yield (network, sort, kind), _error(folded, made, names)
+
+
+def at_equal_rank(shared: Path) -> Iterator[Row]:
+    """Network, layers and kind of embedding; error, and accuracy of the decoded file, untrained.
+
+    Accuracy is that on training images which nothing was chosen on, though the network knows them.
+    """
+    for network, choices in ALONE.items():
+        subject = Subject(network, shared)
+        images = evenly(subject.problem.held_out, IMAGES)
+        before = measured(subject.start, images)[1]
+        for title, patterns in choices.items():
+            for kind in KINDS:
+                stage = Embedding(kind=kind, rank=dict.fromkeys(patterns, RANK))
+                made = stage.apply(subject.start, Context(subject.network)).packed
+                names = [n for n, form in made.forms.items() if isinstance(form, Factored)]
+                found = {
+                    "rank": RANK,
+                    "accuracy": measured(made, images)[1],
+                    "accuracy_before": before,
+                    "images": len(images),
+                }
+                yield (network, title, kind), _error(subject.start, made, names) | found
 
 
 def _error(folded: Packed, made: Packed, names: list[str]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from statistics import fmean, pstdev
+from statistics import fmean, median, pstdev
 
 from coding.table import Table
 from pages import DOCS, table_of, write_tables
@@ -11,9 +11,11 @@ from storage_methods.page import TITLES
 
 from network_science import analyses
 from network_science.density import at_bytes
+from network_science.planted import FIND
 
 PAGES = (
     DOCS / "science-benchmark.md",
+    DOCS / "methods/order-units.md",
     DOCS / "methods/select-units.md",
     DOCS / "what-network-science-says.md",
 )
@@ -27,12 +29,14 @@ def write(tables: dict[str, Table]) -> None:
         "planted": _planted(rows["science_planted"]),
         "scale": _scale(rows["science_scale"]),
         "masks": _masks(rows["science_masks"]),
+        "orders": _orders(rows["science_orders"]),
         "neurons": _neurons(rows["science_neurons"]),
         "submodularity": _submodularity(rows["science_submodularity"]),
         "density": _density(rows["science_density"]),
         "predictors": _predictors(rows["science_predictors"]),
     }
     made["embeddings"] = _embeddings(rows["science_embeddings"])
+    made["equal rank"] = _equal_rank(rows["science_embeddings"])
     made |= _analyses(rows["science_analyses"])
     analyses.draw(rows["science_analyses"], TITLES)
     for page in PAGES:
@@ -71,12 +75,18 @@ def _planted(rows: Rows) -> list[str]:
 
 
 def _planted_body(rows: Rows) -> Iterable[tuple[str, ...]]:
-    for (case, model), some in _groups(rows, "case", "model").items():
+    for case, model, some in _by_case(rows):
         right = sum(row["blocks_rows"] == row["blocks_columns"] == "4" for row in some)
         worst = min(_numbers(some, "rand_rows") + _numbers(some, "rand_columns"), default=0.0)
-        seconds = fmean(_numbers(some, "seconds"))
-        told = f"{right} of {len(some)}" if model == "reticule" else "told"
+        seconds = median(_numbers(some, "seconds"))
+        told = f"{right} of {len(some)}" if model in FIND else "told"
         yield case, model, told, f"{worst:.3f}", f"{seconds:.1f}"
+
+
+def _by_case(rows: Rows) -> Iterable[tuple[str, str, Rows]]:
+    for (case,), own in _groups(rows, "case").items():
+        for (model,), some in _groups(own, "model").items():
+            yield case, model, some
 
 
 def _scale(rows: Rows) -> list[str]:
@@ -106,6 +116,23 @@ def _masks(rows: Rows) -> list[str]:
         sizes = (f"{total[model]:,.0f}" for model in models)
         body.append((file, kind, *sizes, *(f"{100 * share:.1f} %" for share in shares)))
     return table_of(head, body) if rows else []
+
+
+def _orders(rows: Rows) -> list[str]:
+    """Percent saved, a row for each file."""
+    ways = list(dict.fromkeys(row["orders"] for row in rows))
+    body = []
+    for (file,), some in _groups(rows, "file").items():
+        size = fmean(_numbers(some, "bytes_before"))
+        cells = [file, f"{size:,.0f}"]
+        for way in ways:
+            own = [row for row in some if row["orders"] == way]
+            saved = [
+                100 * (1 - float(row["bytes_after"]) / float(row["bytes_before"])) for row in own
+            ]
+            cells.append(f"{fmean(saved):.2f} ± {pstdev(saved):.2f} %")
+        body.append(cells)
+    return table_of(("file", "bytes, shuffled", *ways), body) if rows else []
 
 
 def _neurons(rows: Rows) -> list[str]:
@@ -234,9 +261,35 @@ def _embeddings(rows: Rows) -> list[str]:
     """Errors by kind of embedding, a row for each kind of layer of a network."""
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     body = []
-    for (network, sort), some in _groups(rows, "network", "layer").items():
-        found = {row["kind"]: float(row["error"]) for row in some}
-        share = 100 * float(some[0]["numbers"]) / float(some[0]["weights"])
-        cells = (f"{found[kind]:.3f}" for kind in kinds)
-        body.append((TITLES[network], f"{some[0]['layers']} {sort}", f"{share:.0f} %", *cells))
-    return table_of(("network", "layers", "numbers", *kinds), body) if rows else []
+    for network, sort, some in _by_layer(rows):
+        if not some[0]["rank"]:
+            found = {row["kind"]: float(row["error"]) for row in some}
+            cells = (f"{found[kind]:.3f}" for kind in kinds)
+            layers = f"{some[0]['layers']} {sort}"
+            body.append((TITLES[network], layers, _numbers_kept(some[0]), *cells))
+    return table_of(("network", "layers", "numbers", *kinds), body) if body else []
+
+
+def _equal_rank(rows: Rows) -> list[str]:
+    """Error and accuracy by kind of embedding, of single layers with the same rank."""
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    body = []
+    for network, layer, some in _by_layer(rows):
+        if some[0]["rank"]:
+            found = {row["kind"]: row for row in some}
+            cells = (
+                f"{float(found[kind]['error']):.3f}, {float(found[kind]['accuracy']):.2f} %"
+                for kind in kinds
+            )
+            before = f"{float(some[0]['accuracy_before']):.2f} %"
+            body.append((TITLES[network], layer, _numbers_kept(some[0]), before, *cells))
+    return table_of(("network", "layers", "numbers", "before", *kinds), body) if body else []
+
+
+def _by_layer(rows: Rows) -> Iterable[tuple[str, str, Rows]]:
+    for (network, layer), some in _groups(rows, "network", "layer").items():
+        yield network, layer, some
+
+
+def _numbers_kept(row: dict[str, str]) -> str:
+    return f"{100 * float(row['numbers']) / float(row['weights']):.0f} %"

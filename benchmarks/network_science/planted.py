@@ -8,10 +8,12 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.sparse
+from rivals.grasp import Graspologic
 from sklearn.metrics import adjusted_rand_score
 
 from reticule.science import BlockModel, CoClustering, description_length
@@ -85,6 +87,21 @@ RIVALS: dict[str, Fit] = {
 }
 
 
+FOUND_BY_GRASPOLOGIC = {"graspologic": False, "graspologic, number by BIC": True}
+"""In an environment of its own; does it have to find the number of blocks?"""
+FIND = {"reticule", "graspologic, number by BIC"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """Labels, seconds, and GiB at the peak of the process."""
+
+    rows: np.ndarray
+    columns: np.ndarray
+    seconds: float
+    gib: float
+
+
 def measured(
     fit: Fit, matrix: Any, z: np.ndarray, w: np.ndarray, family: str, limit: float
 ) -> dict[str, object]:
@@ -99,16 +116,39 @@ def measured(
     process.join()
     if answer is None or isinstance(answer, str):
         return {"seconds": limit if not found else "", "problem": answer or "stopped"}
-    rows, columns, seconds, memory = answer
+    return scored(answer, matrix, z, w, family)
+
+
+def by_graspologic(
+    python: str, find: bool, matrix: Any, z: np.ndarray, w: np.ndarray, family: str, limit: float
+) -> dict[str, object]:
+    """The same by graspologic; a process for each fit, so that its memory is this fit's."""
+    try:
+        rival = Graspologic(python)
+    except RuntimeError as problem:
+        raise SystemExit(str(problem)) from None
+    try:
+        blocks = None if find else int(z.max()) + 1
+        found = Found(*rival.fit(matrix, blocks, family == "normal", limit))
+    except TimeoutError:
+        return {"seconds": limit, "problem": "stopped"}
+    except RuntimeError as problem:
+        return {"seconds": "", "problem": str(problem)}
+    finally:
+        rival.close()
+    return scored(found, matrix, z, w, family)
+
+
+def scored(found: Found, matrix: Any, z: np.ndarray, w: np.ndarray, family: str) -> dict[str, Any]:
     return {
-        "blocks_rows": len(set(rows.tolist())),
-        "blocks_columns": len(set(columns.tolist())),
-        "rand_rows": adjusted_rand_score(z, rows),
-        "rand_columns": adjusted_rand_score(w, columns),
-        "bits": description_length(matrix, rows, columns, family),
+        "blocks_rows": len(set(found.rows.tolist())),
+        "blocks_columns": len(set(found.columns.tolist())),
+        "rand_rows": adjusted_rand_score(z, found.rows),
+        "rand_columns": adjusted_rand_score(w, found.columns),
+        "bits": description_length(matrix, found.rows, found.columns, family),
         "bits_planted": description_length(matrix, z, w, family),
-        "seconds": seconds,
-        "gib": memory,
+        "seconds": found.seconds,
+        "gib": found.gib,
     }
 
 
@@ -120,5 +160,6 @@ def _child(pipe: Any, fit: Fit, matrix: Any, blocks: int, family: str) -> None:
     except Exception as problem:
         pipe.send(f"{type(problem).__name__}: {problem}"[:100])
         return
+    seconds = time.monotonic() - start
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    pipe.send((np.asarray(rows), np.asarray(columns), time.monotonic() - start, memory))
+    pipe.send(Found(np.asarray(rows), np.asarray(columns), seconds, memory))

@@ -12,8 +12,9 @@ from storage_methods.papers import PAPERS, QUOTED
 
 PAGE = DOCS / "methods-benchmark.md"
 HEAD = (
-    "recipe", "compression: file", "section", "error before → after", "speed: fewer products",
-    "pruning: kept", "sharing: values", "index / weights / rest, bytes", "minutes", "paper",
+    "recipe", "kind", "compression: file", "section", "error before → after",
+    "speed: fewer products", "pruning: kept", "sharing: values", "index / weights / rest, bytes",
+    "minutes", "paper",
 )  # fmt: skip
 TITLES = {"lenet300100": "LeNet-300-100", "lenet5": "LeNet-5", "resnet20": "ResNet-20"}
 
@@ -22,18 +23,38 @@ Row = Mapping[str, str]
 
 METHODS = {  # page of a method: its recipes
     "binary": ("binary", "binarized"),
+    "block-low-rank": ("block-low-rank",),
+    "block-means": ("block-means",),
     "cnnpack": ("cnnpack",),
     "dynamic-surgery": ("dynamic-surgery",),
+    "embedding": ("embedding",),
     "frequency-hashing": ("freshnets",),
     "frequency-pruning": ("frequency-pruning",),
     "hashing": ("hashednet",),
     "inq": ("inq",),
     "optimal-brain": ("optimal-brain",),
+    "order-units": ("block-model",),
     "soft-weight-sharing": ("soft-weight-sharing",),
     "ternary": ("ternary",),
     "transform-coding": ("lapped", "wavelet"),
     "ttq": ("ttq",),
     "xnor-weights": ("xnor-weights",),
+}
+KINDS = {  # what goes, or what takes the weights' place: its recipes
+    "weights": (
+        "deep-compression", "dynamic-surgery", "soft-weight-sharing", "optimal-brain",
+        "block-model",
+    ),
+    "blocks": ("block-pruning", "block-diagonal", "block-means"),
+    "units": ("diversity",),
+    "factors": ("embedding", "block-low-rank"),
+    "frequencies": ("cnnpack", "frequency-pruning", "lapped", "wavelet"),
+    "hashing": ("hashednet", "freshnets"),
+    "few bits": ("binary", "binarized", "xnor-weights", "ternary", "ttq", "inq", "post-training"),
+    "nothing": ("lossless",),
+}  # fmt: skip
+NOTES = {  # where a recipe can do little on a network
+    ("resnet20", "block-means"): "13 of 20 layers too small for blocks and their labels, and stay",
 }
 FIGURES = ("network", "recipe", "file", "section", "error, %", "minutes", "the source's")
 
@@ -132,6 +153,7 @@ def _cells(row: Row) -> list[str]:
     name = row["recipe"] if row["budget"] == "recipe" else f"{row['recipe']} ({row['budget']})"
     return [
         name,
+        _kind(row),
         f"{float(row['ratio_file']):.1f}",
         f"{float(row['ratio']):.1f}",
         _errors(row),
@@ -142,6 +164,12 @@ def _cells(row: Row) -> list[str]:
         f"{float(row['minutes']):.1f}",
         f"{ratio} {kind}, {error}" if ratio else "",
     ]
+
+
+def _kind(row: Row) -> str:
+    kind = next((kind for kind, recipes in KINDS.items() if row["recipe"] in recipes), "")
+    note = NOTES.get((row["network"], row["recipe"]))
+    return f"{kind}; {note}" if note else kind
 
 
 def _quoted() -> list[str]:

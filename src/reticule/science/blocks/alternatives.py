@@ -16,6 +16,8 @@ without edges, which none of them can place, get a block of their own.
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import warnings
 from typing import Any
 
@@ -99,5 +101,7 @@ class CoClustering(Partitioned):
         clustering = need("sknetwork.clustering", "communities")
         kind = clustering.Louvain if self.method == "louvain" else clustering.Leiden
         model = kind(resolution=self.resolution, random_state=self.seed)
+        # Its Leiden draws from the C library's rand(), which random_state does not seed.
+        ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None).srand(self.seed)
         model.fit(sizes, force_bipartite=True)
         return model.labels_row_, model.labels_col_
