@@ -39,7 +39,7 @@ def lamp(weights: np.ndarray) -> np.ndarray:
 SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"magnitude": magnitude, "lamp": lamp}
 
 
-VALUE_BITS = 4.0  # what the value of a weight costs, beside its position
+VALUE_BITS = 3.0  # what the value of a weight costs, beside its position
 
 
 def position_prices(mask: np.ndarray, power: float) -> np.ndarray:

@@ -81,7 +81,7 @@ class DynamicSurgery:
     ramp: Share = 0.5
     surgery: Share = 0.75
     decay: Annotated[float, Field(ge=0)] = 0.0
-    gather: Annotated[float, Field(ge=0)] = 1.0
+    gather: Annotated[float, Field(ge=0)] = 1.25
     dead_units: bool = True
     share: Annotated[float, Field(gt=0)] = 0.6
     free: Annotated[float, Field(ge=0)] = 1.5
