@@ -19,11 +19,14 @@ from reticule.codec import About, save  # noqa: E402
 from reticule.data import Data, Preprocessing  # noqa: E402
 from reticule.forms import Packed  # noqa: E402
 from reticule.graph import Graph, Network, Node  # noqa: E402
+from reticule.methods import Context, RemoveDeadUnits  # noqa: E402
 from reticule.report.analysis import render_analysis  # noqa: E402
 from reticule.science import network_graph  # noqa: E402
 from reticule.science.analysis import MEASURES, analyze, summary  # noqa: E402
 from reticule.science.measures import Whole  # noqa: E402
 from reticule.science.removal import Patient, alike, information  # noqa: E402
+
+CONTEXT = Context(Network(Graph({"x": (1,)}, ("x",), (), {}), {}))
 
 
 def two_halves(seed: int = 0) -> tuple[Network, Data]:
@@ -172,6 +175,36 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         main(["analyze", *files])
     assert end.value.code == 0
     assert "hidden units gone" in capsys.readouterr().out
+
+
+def test_degrees_before_pruning_stand_beside_those_after_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, _ = two_halves()
+    mask = np.zeros((40, 4), bool)
+    mask[:10, :2] = True
+    tensors = {**network.tensors, "wa": network.tensors["wa"] * mask}
+    packed = RemoveDeadUnits().apply(Packed.of(Network(network.graph, tensors)), CONTEXT).packed
+    found = analyze(packed, before=Packed.of(network), times=5)
+    assert found.before is not None
+    assert (found.before.units, found.units) == (48, 4 + 10 + 4)
+    hidden = found.groups_before["a"]
+    assert (hidden.units, hidden.mean_degree) == (40, 3.0)  # one edge in, two out
+    page = render_analysis(found, "pruned")
+    assert "40 → 10" in page
+    assert "dotted: before pruning" in page
+    assert "took 30 of 48 units out" in " ".join(summary(found))
+
+    save(tmp_path / "p.ret", packed, About())
+    save(tmp_path / "o.ret", Packed.of(network), About())
+    with pytest.raises(SystemExit) as end:
+        main(["analyze", str(tmp_path / "p.ret"), "--before", str(tmp_path / "o.ret")])
+    assert end.value.code == 0
+    assert "40 → 10" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as end:
+        main(["analyze", str(tmp_path / "p.ret"), "--before", str(tmp_path / "none.ret")])
+    assert end.value.code == 2
+    assert "none.ret" in capsys.readouterr().err
 
 
 def test_bad_input_is_one_line_and_code_2(

@@ -14,7 +14,7 @@ from reticule.cli.output import note, present
 from reticule.data import Data
 from reticule.progress import Terminal
 from reticule.report import check_available
-from reticule.report.analysis import measure_rows, write_analysis
+from reticule.report.analysis import measure_rows, unit_figures, write_analysis
 from reticule.science.analysis import Analysis, summary
 from reticule.science.analysis import analyze as look_at
 
@@ -25,6 +25,10 @@ def analyze(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE.html", help="Write a page.")
     ] = None,
+    before: Annotated[
+        str,
+        typer.Option(metavar="MODEL", help="What it was pruned from: its degrees and strengths."),
+    ] = "",
     images: Annotated[int, typer.Option(min=1, help="How many images to judge removals on.")] = 200,
     times: Annotated[int, typer.Option(min=1, help="Random removals for each community.")] = 100,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
@@ -40,11 +44,18 @@ def analyze(
         check_available()
     pictures = Data(data) if data is not None else None
     opened = open_model(model, input_shape, pictures, like)
+    earlier = open_model(before, input_shape, pictures).packed if before else None
     if pictures is not None:
         prepare = preprocessing_of(scale, mean, std, opened.about.preprocessing)
         pictures = pictures.with_preprocessing(prepare)
     found = look_at(
-        opened.packed, pictures, images=images, times=times, seed=seed, progress=Terminal()
+        opened.packed,
+        pictures,
+        before=earlier,
+        images=images,
+        times=times,
+        seed=seed,
+        progress=Terminal(),
     )
     name = Path(model).name
     if output is not None:
@@ -55,13 +66,20 @@ def analyze(
 
 def _show(found: Analysis, name: str) -> None:
     tables.show(
-        ("units of", "units", "degree", "strengths, Gini", "dead", "duplicates", "communities"),
+        (
+            "units of",
+            "units",
+            "degree",
+            "largest",
+            "strengths, Gini",
+            "dead",
+            "duplicates",
+            "communities",
+        ),
         [
             (
                 group.name,
-                f"{group.units:,}",
-                f"{group.mean_degree:.1f}",
-                f"{group.inequality_of_strengths:.3f}",
+                *unit_figures(found, group),
                 f"{group.dead}",
                 f"{group.duplicates}",
                 f"{group.communities}",

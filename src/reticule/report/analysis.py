@@ -7,7 +7,7 @@ import os
 from reticule.files import write_whole
 from reticule.report.communities import drawn
 from reticule.report.page import check_available, json_of, text_of
-from reticule.science.analysis import MEASURES, Analysis, summary
+from reticule.science.analysis import MEASURES, Analysis, GroupFigures, summary
 
 
 def measure_rows(found: Analysis) -> list[tuple[str, ...]]:
@@ -19,6 +19,22 @@ def measure_rows(found: Analysis) -> list[tuple[str, ...]]:
         z = f"{each.z:+.1f}" if each.spread > 1e-9 * abs(each.mean) else ""
         rows.append((name, meaning, f"{each.value:.4g}", chance, z, f"{each.p:.3f}"))
     return rows
+
+
+def unit_figures(found: Analysis, group: GroupFigures) -> tuple[str, ...]:
+    """How many units, their mean and largest degree, their inequality; before pruning, and now."""
+    kinds = (
+        ("units", "{:,}"),
+        ("mean_degree", "{:,.1f}"),
+        ("largest_degree", "{:,}"),
+        ("inequality_of_strengths", "{:.3f}"),
+    )
+    old = found.groups_before.get(group.name)
+    now, then = (
+        [form.format(getattr(g, name)) for name, form in kinds] if g else [] for g in (group, old)
+    )
+    shown = [f"{b} → {a}" for b, a in zip(then, now, strict=True)] if then else now
+    return shown[0], shown[1], shown[2], shown[3]
 
 
 def render_analysis(found: Analysis, name: str) -> str:
@@ -34,6 +50,7 @@ def render_analysis(found: Analysis, name: str) -> str:
         name=name,
         summary=summary(found),
         measures=measure_rows(found),
+        units=[(group, unit_figures(found, group)) for group in found.groups],
         figures=drawn(found),
         style=Markup(text_of("page.css")),
         script=Markup(text_of("page.js")),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from reticule.report.figures import MAP_SIDE, PALETTE, Figure, escaped, framed, titled
 from reticule.science.analysis import Analysis
+from reticule.science.measures import Whole
 from reticule.science.optional import need
 
 DRAWN_UNITS, DRAWN_EDGES = 40, 500  # of each group; of all
@@ -20,6 +22,7 @@ def drawn(found: Analysis) -> dict[str, Figure]:
         "parts": _multipartite(found),
         "curves": _curves(found),
         "tree": _dendrogram(found),
+        "degrees": _degrees(found),
         "strengths": _strengths(found),
         "classes": _classes(found),
     }
@@ -188,34 +191,65 @@ def _dendrogram(found: Analysis) -> Figure | None:
     )
 
 
+def _degrees(found: Analysis) -> Figure | None:
+    """Degree of units, the largest first."""
+    return _ranked(found, lambda whole: whole.degrees.astype(np.float64), "the largest", "edges")
+
+
 def _strengths(found: Analysis) -> Figure | None:
     """Strength of units, the strongest first, as a share of the group's mean."""
-    traces = []
-    for number, name in enumerate(found.whole.groups):
-        own = np.sort(found.whole.strengths[found.whole.group == number])[::-1]
-        if own.size < 2 or not own.sum():
-            continue
-        shares = np.linspace(0, 100, own.size)
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": name,
-                "x": shares.round(1).tolist(),
-                "y": (own / own.mean()).round(3).tolist(),
-                "line": {"color": f"--c{number % PALETTE}", "width": 2},
-                "hovertemplate": escaped(name) + ": %{y:.2f}<extra></extra>",
-            }
-        )
+    return _ranked(found, _relative_strengths, "the strongest", "strength over the mean")
+
+
+def _relative_strengths(whole: Whole) -> np.ndarray:
+    """Of all units; zero in groups that have none."""
+    sums = np.bincount(whole.group, whole.strengths, len(whole.groups))
+    sizes = np.bincount(whole.group, minlength=len(whole.groups))
+    mean = np.maximum(sums / np.maximum(sizes, 1), 1e-300)
+    return whole.strengths / mean[whole.group]
+
+
+def _ranked(
+    found: Analysis, measure: Callable[[Whole], np.ndarray], first: str, title: str
+) -> Figure | None:
+    """A line for each group, its units from the largest to the least; dotted: before pruning."""
+    traces: list[Figure] = []
+    names = found.whole.groups
+    looks = [(found.whole, "solid")]
+    if found.before is not None:
+        looks.append((found.before.whole, "dot"))
+    for whole, dash in looks:
+        values = measure(whole)
+        for number, name in enumerate(whole.groups):
+            own = np.sort(values[whole.group == number])[::-1]
+            if own.size < 2 or not own.any() or name not in names:
+                continue
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines",
+                    "name": name,
+                    "legendgroup": name,
+                    "showlegend": dash == "solid",
+                    "x": np.linspace(0, 100, own.size).round(1).tolist(),
+                    "y": own.round(3).tolist(),
+                    "line": {
+                        "color": f"--c{names.index(name) % PALETTE}",
+                        "width": 2,
+                        "dash": dash,
+                    },
+                    "hovertemplate": escaped(name) + ": %{y:.2f}<extra></extra>",
+                }
+            )
     if not traces:
         return None
     return framed(
         traces,
         height=340,
-        showlegend=len(traces) <= PALETTE,
+        showlegend=len(names) <= PALETTE,
         legend={"orientation": "h", "y": 1.15},
-        xaxis={"title": {"text": "units, the strongest first, %"}},
-        yaxis={"title": {"text": "strength over the mean"}, "rangemode": "tozero"},
+        xaxis={"title": {"text": f"units, {first} first, %"}},
+        yaxis={"title": {"text": title}, "rangemode": "tozero"},
     )
 
 

@@ -108,6 +108,12 @@ class Analysis:
     information: Compared | None = None
     accuracy: float | None = None
     images: int = 0
+    before: Analysis | None = None  # structure alone, of the network that this one was pruned from
+
+    @property
+    def groups_before(self) -> Mapping[str, GroupFigures]:
+        """Units as they were before pruning, by the name of their group."""
+        return {group.name: group for group in self.before.groups} if self.before else {}
 
     def to_json(self) -> dict[str, Any]:
         plain: dict[str, Any] = {
@@ -121,6 +127,7 @@ class Analysis:
             "information": asdict(self.information) if self.information else None,
             "accuracy": self.accuracy,
             "images": self.images,
+            "groups_before": [asdict(group) for group in self.groups_before.values()],
         }
         return plain
 
@@ -129,6 +136,7 @@ def analyze(
     packed: Packed,
     data: Data | None = None,
     *,
+    before: Packed | None = None,
     images: int = 200,
     times: int = 100,
     seed: int = 0,
@@ -137,23 +145,21 @@ def analyze(
     """Look at a network; with images also at what its communities are for.
 
     Measures are compared with ``times`` / 5 rewired networks (at least 20), removals with
-    ``times`` random ones.  Raises MissingExtra without the extra ``graph``.
+    ``times`` random ones.  ``before`` is the network that this one was pruned from: degrees and
+    strengths are told of both.  Raises MissingExtra without the extra ``graph``.
     """
     progress = progress or Silent()
     graph = network_graph(packed, join_columns=True)
-    whole = Whole.of(graph)
-    labels = communities(whole, seed=seed)
-    found = Analysis(
-        whole.units,
-        sum(layer.matrix.nnz for layer in graph.layers),
-        _groups(packed, whole, labels),
-        _measures(graph, max(LEAST_NULLS, times // 5), seed, progress),
-        labels,
-        whole,
-        tuple(np.bincount(labels[labels >= 0]).tolist()),
+    found = replace(
+        _structure(packed, graph, seed),
+        measures=_measures(graph, max(LEAST_NULLS, times // 5), seed, progress),
     )
+    if before is not None:
+        earlier = network_graph(before, join_columns=True)
+        found = replace(found, before=_structure(before, earlier, seed))
     if data is None or not len(data):
         return found
+    whole, labels = found.whole, found.labels
     patient = removal.Patient.of(packed.network(), whole, data, images, seed)
     rng = np.random.default_rng(seed)
     return replace(
@@ -164,6 +170,15 @@ def analyze(
         accuracy=patient.accuracy(np.zeros(0, np.int64)),
         images=len(patient.labels),
     )
+
+
+def _structure(packed: Packed, graph: NetworkGraph, seed: int) -> Analysis:
+    """Units, edges and communities, not compared with anything."""
+    whole = Whole.of(graph)
+    labels = communities(whole, seed=seed)
+    edges = sum(layer.matrix.nnz for layer in graph.layers)
+    sizes = tuple(np.bincount(labels[labels >= 0]).tolist())
+    return Analysis(whole.units, edges, _groups(packed, whole, labels), {}, labels, whole, sizes)
 
 
 def _measures(
@@ -339,4 +354,10 @@ def summary(found: Analysis) -> Sequence[str]:
         )
     dead, copies = (sum(getattr(g, what) for g in found.groups) for what in ("dead", "duplicates"))
     lines.append(f"{dead} units have no edges, {copies} are duplicates of others.")
+    if found.before is not None:
+        gone = found.before.units - found.units
+        lines.append(
+            f"Pruning left {found.edges:,} of {found.before.edges:,} edges and took {gone:,} of "
+            f"{found.before.units:,} units out."
+        )
     return lines
