@@ -243,13 +243,17 @@ def _ranked(
             )
     if not traces:
         return None
+    # Lines far apart need a logarithm, which has no place for zero.
+    most = [max(trace["y"]) for trace in traces]
+    is_wide = max(most) > 20 * min(most)
+    scale = {"type": "log", "dtick": 1} if is_wide else {"rangemode": "tozero"}
     return framed(
         traces,
         height=340,
         showlegend=len(names) <= PALETTE,
         legend={"orientation": "h", "y": 1.15},
         xaxis={"title": {"text": f"units, {first} first, %"}},
-        yaxis={"title": {"text": title}, "rangemode": "tozero"},
+        yaxis={"title": {"text": title}, **scale},
     )
 
 
