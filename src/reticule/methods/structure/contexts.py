@@ -63,26 +63,30 @@ class BlockContexts:
         least = size_of(packed, context)
         chosen: dict[str, str] = {}
         skipped: dict[str, str] = {}
-        for name in dict.fromkeys(name for _, name in packed.graph.weights()):
-            if not packed.forms[name].size or min(packed.forms[name].shape[:2]) < 2:
-                skipped[name] = "one row or one column"
-                continue
-            skipped[name] = "labels of blocks cost more than they save"
-            if (best := self._best(packed, name, context)) is None:
-                continue
-            # What the coder learns carries over to the next tensors: the file has the last word.
-            title, hint = best
-            tried = replace(packed, hints={**packed.hints, name: hint})
-            if (size := size_of(tried, context)) < least:
-                packed, least = tried, size
-                chosen[name] = "{} x {} ({})".format(*hint.blocks, title)
-                del skipped[name]
+        names = list(dict.fromkeys(name for _, name in packed.graph.weights()))
+        with context.progress.bar("blocks", sum(packed.forms[n].size for n in names)) as bar:
+            for name in names:
+                found = self._best(packed, name, context)
+                bar.advance(packed.forms[name].size, name)
+                if found is None:
+                    skipped[name] = "one row or one column, or no blocks"
+                    continue
+                # What the coder learns carries over to the next tensors: the file decides.
+                title, hint = found
+                tried = replace(packed, hints={**packed.hints, name: hint})
+                if (size := size_of(tried, context)) < least:
+                    packed, least = tried, size
+                    chosen[name] = "{} x {} ({})".format(*hint.blocks, title)
+                else:
+                    skipped[name] = "labels of blocks cost more than they save"
         if least > start:  # it came with better ones
             return Outcome(given, notes={"bytes_saved": 0, "blocks": {}})
         return Outcome(packed, skipped, {"bytes_saved": start - least, "blocks": chosen})
 
     def _best(self, packed: Packed, name: str, context: Context) -> tuple[str, BlockLabels] | None:
         """The labels with which a tensor by itself takes the fewest bytes, and their model."""
+        if not packed.forms[name].size or min(packed.forms[name].shape[:2]) < 2:
+            return None
         alone = part_of(packed, [name])
         return min(
             self._candidates(packed.forms[name]),

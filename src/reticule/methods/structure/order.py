@@ -55,15 +55,18 @@ class OrderUnits:
         channels = channels_of(packed)
         start, before = packed, size_of(packed, context)
         chosen: dict[str, str] = {}
-        for _ in range(self.rounds):
-            changed = False
-            for units in channels.classes:
-                packed, order = _best(packed, channels, units, context, self)
-                if order != AS_IT_WAS or _title(channels, units) not in chosen:
-                    chosen[_title(channels, units)] = order
-                changed |= order != AS_IT_WAS
-            if not changed:
-                break
+        count = self.rounds * len(channels.classes)
+        with context.progress.bar("orders", count) as bar:
+            for _ in range(self.rounds):
+                changed = False
+                for units in channels.classes:
+                    packed, order = _best(packed, channels, units, context, self)
+                    if order != AS_IT_WAS or _title(channels, units) not in chosen:
+                        chosen[_title(channels, units)] = order
+                    changed |= order != AS_IT_WAS
+                    bar.advance()
+                if not changed:
+                    break
         gain = before - size_of(packed, context)
         if gain <= 0:
             packed, gain, chosen = start, 0, dict.fromkeys(chosen, AS_IT_WAS)
