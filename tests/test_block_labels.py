@@ -23,6 +23,7 @@ from reticule.graph.channels import reordered, without
 from reticule.journal import Journal
 from reticule.layers import layers_of
 from reticule.methods import Context, Recode
+from reticule.records import StageRecord
 
 GRID = b"\x04\x00\x80\x3f"  # tag and structure: no trellis, a step of 1
 ZERO = b"\x00"  # labels or integers that are all 0
@@ -140,9 +141,9 @@ def test_units_take_their_labels_along():
 
 def test_checkpoints_and_recoding_keep_labels(tmp_path):
     packed = with_labels(small_cnn())
-    journal = Journal(tmp_path / "journal", "run", resume=False)
-    journal.add(0, packed, {})
-    found = Journal(tmp_path / "journal", "run", resume=True).finished(0)[0]
+    journal = Journal(tmp_path / "journal", ["a"])
+    journal.add(0, packed, StageRecord("stage", None, 0.0, 1))
+    found = Journal(tmp_path / "journal", ["a"]).finished(0)[0]
     assert set(found.hints) == set(packed.hints)
     start = Packed.of(packed.network())
     recoded = Recode().apply(start, Context(packed.network(), given=packed)).packed

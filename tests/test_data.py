@@ -280,20 +280,20 @@ def test_preprocessing_must_fit_the_channels():
     with pytest.raises(DataError, match="3 channels"):
         data.batch([0])
     with pytest.raises(DataError, match="3 channels"):
-        data.fitted((1, 6, 7))
-    assert data.fitted((3, 6, 7)).batch([0]).shape == (1, 3, 6, 7)
+        data.fitted({"x": (1, 6, 7)})
+    assert data.fitted({"x": (3, 6, 7)}).batch([0]).shape == (1, 3, 6, 7)
 
 
 def test_fitted_converts_channels_where_nothing_is_lost():
     grey = pixels(1)
-    colour = Data((grey, labels())).fitted((3, 6, 7))
+    colour = Data((grey, labels())).fitted({"x": (3, 6, 7)})
     assert (colour.images([2]) == grey[2]).all() and colour.shape == (3, 6, 7)
-    back = Data((np.repeat(grey, 3, axis=1), labels())).fitted((1, 6, 7))
+    back = Data((np.repeat(grey, 3, axis=1), labels())).fitted({"x": (1, 6, 7)})
     assert (back.images(np.arange(12)) == grey).all()
     with pytest.raises(DataError, match="colour"):
-        Data((pixels(3), labels())).fitted((1, 6, 7))
+        Data((pixels(3), labels())).fitted({"x": (1, 6, 7)})
     with pytest.raises(DataError, match="4 channels"):
-        Data((pixels(4), labels())).fitted((3, 6, 7))
+        Data((pixels(4), labels())).fitted({"x": (3, 6, 7)})
 
 
 def test_a_folder_of_grey_and_colour_images_works_once_fitted(tmp_path):
@@ -302,18 +302,18 @@ def test_a_folder_of_grey_and_colour_images_works_once_fitted(tmp_path):
     data = Data(path)
     with pytest.raises(DataError, match="channels"):
         data.images(np.arange(len(data)))
-    assert data.fitted((3, 6, 7)).images(np.arange(len(data))).shape == (len(data), 3, 6, 7)
+    assert data.fitted({"x": (3, 6, 7)}).images(np.arange(len(data))).shape == (len(data), 3, 6, 7)
 
 
 def test_fitted_errors():
     data = Data((pixels(), labels()))
-    assert data.fitted((3, 6, 7), 3).shape == (3, 6, 7)
+    assert data.fitted({"x": (3, 6, 7)}, 3).shape == (3, 6, 7)
     with pytest.raises(DataError, match=r"arrays: image 0 is 6x7, the network takes 32x32"):
-        data.fitted((3, 32, 32))
+        data.fitted({"x": (3, 32, 32)})
     with pytest.raises(DataError, match="image 8 has label 2, but the network has 2 classes"):
-        data.fitted((3, 6, 7), 2)
+        data.fitted({"x": (3, 6, 7)}, 2)
     with pytest.raises(DataError, match="Flatten"):
-        data.fitted((126,))
+        data.fitted({"x": (126,)})
 
 
 def test_save_npz_round_trip(tmp_path):
@@ -329,7 +329,7 @@ def test_save_npz_round_trip(tmp_path):
 def test_images_of_different_sizes(tmp_path):
     path = write_folder(tmp_path / "pets", pixels(), labels())
     (path / "eel" / "zz.png").write_bytes(encoded(np.zeros((3, 9, 9), np.uint8)))
-    data = Data(path).fitted((3, 6, 7))
+    data = Data(path).fitted({"x": (3, 6, 7)})
     assert len(data.batch(np.arange(12))) == 12
     with pytest.raises(DataError, match=r"eel.zz\.png is 9x9, cat.* is 6x7 .*resize"):
         data.batch([12])

@@ -32,7 +32,7 @@ LONGEST = 400
 # From the bottom up.  A module imports from its own package and from floors below.
 FLOORS = (
     {"errors", "_native"},
-    {"data", "files", "progress", "tables"},
+    {"budget", "data", "files", "progress", "records", "tables"},
     {"graph"},
     {"forms"},
     {"codec", "exchange", "layers"},

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import tiny_files
 
+from reticule.budget import Budget
 from reticule.compression import compress
 from reticule.data import Data
 from reticule.errors import MissingExtra, ReticuleError
 from reticule.graph import Graph, Network, Node
+from reticule.records import StageRecord
 from reticule.report import render, write_report
-from reticule.result import Result, StageRecord
+from reticule.result import Result
 
 HOSTILE = '</script><img src=x onerror="alert(1)">&%{x}'
 
@@ -141,10 +143,10 @@ def test_a_run_without_images_has_a_report_too() -> None:
 
 
 def test_a_missed_budget_is_said(result: Result) -> None:
-    missed = replace(result, max_drop=0.5, accuracy_before=90.0, accuracy_after=80.0)
-    assert "Budget not met: at most 0.5 points" in Page(render(missed)).text
+    missed = replace(result, budget=Budget(max_drop=0.5), accuracy_before=90.0, accuracy_after=80.0)
+    assert "Budget not met: 10.00 points lost, at most 0.5 allowed" in Page(render(missed)).text
     kept = replace(missed, accuracy_after=89.9)
-    assert "Budget met" in Page(render(kept)).text
+    assert "The budget was met" in Page(render(kept)).text
 
 
 def test_every_density_that_was_tried_is_drawn(result: Result) -> None:

@@ -14,7 +14,7 @@ import torch
 from network_science.neurons import Subject
 from reticule.codec import About, save
 from reticule.data import Data
-from reticule.evaluation import evaluate_in_fresh_process
+from reticule.evaluation import measure
 from reticule.forms import Packed, Sparse
 from reticule.methods import Context, ThresholdPruning, WeightSharing
 from reticule.methods.prune.allocation import Measure, scope_of
@@ -94,7 +94,7 @@ def measured(packed: Packed, images: Data) -> tuple[int, float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.ret"
         save(path, packed, About(images.preprocessing))
-        return path.stat().st_size, evaluate_in_fresh_process(path, images).accuracy
+        return path.stat().st_size, measure(path, images).accuracy
 
 
 def at_bytes(bytes_file: list[float], accuracy: list[float], wanted: float) -> float | None:

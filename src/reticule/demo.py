@@ -24,7 +24,7 @@ from reticule.compression import compress
 from reticule.data import Data
 from reticule.engine import Model
 from reticule.errors import MissingExtra, ReticuleError
-from reticule.evaluation import Evaluation, evaluate_in_fresh_process
+from reticule.evaluation import Measured, measure
 from reticule.forms import Packed
 from reticule.graph import Network
 from reticule.progress import Progress, Silent
@@ -72,12 +72,17 @@ class Demo:
 
     folder: Path
     result: Result
-    before: Evaluation
-    after: Evaluation
+    before: Measured
+    after: Measured
     memory_before: int  # bytes of the weights while the network runs
     memory_after: int
     with_report: bool
     with_onnx: bool
+
+    @property
+    def points(self) -> float:
+        """Points of accuracy gained."""
+        return (self.after.accuracy or 0.0) - (self.before.accuracy or 0.0)
 
     def to_json(self) -> dict[str, Any]:
         """The figures as plain data."""
@@ -121,7 +126,7 @@ def run_demo(folder: Path, progress: Progress | None = None, scale: float = 1.0)
         folder=folder,
         result=result,
         before=_before(network, test),
-        after=evaluate_in_fresh_process(path, test),
+        after=measure(path, test),
         memory_before=original.weight_bytes,
         memory_after=Model.load(path).weight_bytes,
         with_report=_optional(lambda: result.report(folder / "report.html"), progress),
@@ -129,12 +134,12 @@ def run_demo(folder: Path, progress: Progress | None = None, scale: float = 1.0)
     )
 
 
-def _before(network: Network, test: Data) -> Evaluation:
+def _before(network: Network, test: Data) -> Measured:
     """The float32 network under the same conditions as the compressed one."""
     with tempfile.TemporaryDirectory(prefix="reticule-") as folder:
         path = Path(folder) / "original.ret"
         save(path, Packed.of(network), About(preprocessing=test.preprocessing))
-        return evaluate_in_fresh_process(path, test)
+        return measure(path, test)
 
 
 def digits() -> Data:
@@ -269,7 +274,7 @@ def show_demo(demo: Demo) -> None:
         ("", "before", "after", "change"),
         [
             ("accuracy", tables.percent(demo.before.accuracy), tables.percent(demo.after.accuracy),
-             f"{demo.after.accuracy - demo.before.accuracy:+.2f} points"),
+             f"{demo.points:+.2f} points"),
             ("weights on disk", tables.size(file_before), tables.size(result.bytes_weights),
              f"{tables.ratio(result.ratio)} smaller"),
             ("whole file", tables.size(file_before), tables.size(file_after),

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from reticule.budget import Budget
 from reticule.codec import About
 from reticule.files import write_whole
 from reticule.forms import Packed
 from reticule.recipes import Recipe
-
-
-@dataclass(frozen=True)
-class StageRecord:
-    """One stage of a run; ``accuracy`` is that on the held-out images afterwards, in percent."""
-
-    name: str
-    accuracy: float | None
-    seconds: float
-    nonzero: int
-    skipped: Mapping[str, str] = field(default_factory=dict)
-    notes: Mapping[str, Any] = field(default_factory=dict)
+from reticule.records import StageRecord
 
 
 @dataclass(frozen=True)
@@ -44,8 +34,7 @@ class Result:
     accuracy_before: float | None
     accuracy_after: float | None
     measured_on: str | None
-    max_drop: float | None
-    max_bytes: int | None
+    budget: Budget
     seconds: float
     tensor_bytes: Mapping[str, int]
     part_bytes: Mapping[str, int]
@@ -73,12 +62,13 @@ class Result:
 
     @property
     def budget_met(self) -> bool | None:
-        """Whether ``max_drop`` or ``max_bytes`` was kept; None without a budget."""
-        if self.max_bytes is not None:
-            return self.bytes_file <= self.max_bytes
-        if self.max_drop is None or self.drop_points is None:
-            return None
-        return self.drop_points <= self.max_drop + 1e-9
+        """Whether the budget was kept; None without one, or where nothing could be measured."""
+        return self.budget.met(self.drop_points, None, self.bytes_file)
+
+    @property
+    def broken(self) -> list[str]:
+        """What of the budget was not kept, in words."""
+        return self.budget.broken(self.drop_points, None, self.bytes_file)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the ``.ret`` file (a temporary one first, then renamed)."""
@@ -107,5 +97,5 @@ class Result:
             "drop_points": None if self.drop_points is None else round(self.drop_points, 4),
             "budget_met": self.budget_met,
             "seconds": round(self.seconds, 1),
-            "stages": [asdict(stage) for stage in self.stages],
+            "stages": [stage.to_json() for stage in self.stages],
         }

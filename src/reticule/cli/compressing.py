@@ -161,8 +161,6 @@ def check_writable(path: Path) -> None:
 def _journal(output: Path, resume: bool) -> Path:
     """The journal's folder; says what becomes of one that is there."""
     journal = output.with_name(f"{output.name}.journal")
-    if journal.is_dir() and not resume:
-        note(f"{journal}: an interrupted run is discarded; --resume would have continued it")
     if resume and not journal.is_dir():
         note(f"{journal}: no interrupted run is there, starting from the beginning")
     return journal
@@ -190,15 +188,7 @@ def summary(result: Result, output: Path, report: Path | None) -> None:
     if report:
         print(f"{report}: the report, for a browser")
     if result.budget_met is False:
-        print(_not_met(result))
-
-
-def _not_met(result: Result) -> str:
-    if result.max_bytes is not None:
-        return f"budget not met: {result.bytes_file:,} bytes, at most {result.max_bytes:,} allowed"
-    return (
-        f"budget not met: {result.drop_points:.2f} points lost, at most {result.max_drop:g} allowed"
-    )
+        print(f"budget not met: {'; '.join(result.broken)}")
 
 
 def _accuracy_row(result: Result) -> list[tuple[str, str, str, str]]:

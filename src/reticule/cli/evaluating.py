@@ -17,7 +17,7 @@ from reticule.data.pixels import decode, to_channels
 from reticule.engine import Model
 from reticule.errors import DataError, ModelError
 from reticule.evaluation import evaluate as evaluate_model
-from reticule.evaluation import first_output
+from reticule.evaluation.accuracy import first_output
 
 
 def evaluate(

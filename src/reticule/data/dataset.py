@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,33 @@ class Data:
         return self._store.labels[self._index]
 
     @property
+    def labelled(self) -> bool:
+        """Whether there are labels."""
+        return True
+
+    @property
+    def holds_images(self) -> bool:
+        """Whether inputs are images; else they are arrays, one for each input of the network."""
+        return True
+
+    def inputs(self, indices: Any) -> tuple[np.ndarray, ...]:
+        """One float32 array for each input of the network."""
+        return (self.batch(indices),)
+
+    def input_batches(self, size: int) -> Iterator[tuple[np.ndarray, ...]]:
+        """All inputs in order, in batches; the last may be smaller."""
+        for start in range(0, len(self), size):
+            yield self.inputs(np.arange(start, min(start + size, len(self))))
+
+    def digest(self) -> str:
+        """Stands for pixels, labels, order and preprocessing."""
+        digest = hashlib.sha256(repr(self.preprocessing).encode() + self.labels.tobytes())
+        for start in range(0, len(self), 256):
+            pixels = self.images(np.arange(start, min(start + 256, len(self))))
+            digest.update(np.ascontiguousarray(pixels).tobytes())
+        return digest.hexdigest()
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Class names by label; empty where the source has none."""
         return self._store.classes
@@ -118,13 +146,19 @@ class Data:
             raise DataError(f"{self.name}: no class has two images, nothing can be held out")
         return self.subset(np.flatnonzero(~held)), self.subset(np.flatnonzero(held))
 
-    def fitted(self, shape: Sequence[int], classes: int | None = None) -> Data:
-        """This data for a network with inputs of ``shape`` (C, H, W) and so many classes.
+    def fitted(
+        self,
+        inputs: Mapping[str, Sequence[int]],
+        classes: int | None = None,
+        labels: Sequence[str] = (),
+    ) -> Data:
+        """This data for a network with these inputs (name to shape) and so many classes.
 
         Grey images are repeated for a network that takes three channels, and colour images
         whose channels are equal are taken as grey.  DataError if the first image has another
         size, or a label is too large.
         """
+        shape = next(iter(inputs.values()))
         if len(shape) != 3:
             raise DataError(
                 f"{self.name}: holds images, but the network takes inputs of shape "
@@ -143,11 +177,11 @@ class Data:
                 "(height x width): resize the images beforehand"
             )
         _ = fitted.shape  # raises where the channels do not convert
-        labels = self.labels
-        if classes is not None and labels.max() >= classes:
-            odd = int(np.flatnonzero(labels >= classes)[0])
+        numbers = self.labels
+        if classes is not None and numbers.max() >= classes:
+            odd = int(np.flatnonzero(numbers >= classes)[0])
             raise DataError(
-                f"{self._store.images.where(int(self._index[odd]))} has label {labels[odd]}, "
+                f"{self._store.images.where(int(self._index[odd]))} has label {numbers[odd]}, "
                 f"but the network has {classes} classes: give the data it was trained for"
             )
         return fitted

@@ -14,7 +14,7 @@ import numpy as np
 
 from reticule.forms import Form, matrix_shape
 from reticule.layers import Layer
-from reticule.result import StageRecord
+from reticule.records import StageRecord
 
 Figure = dict[str, Any]
 

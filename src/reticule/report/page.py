@@ -15,8 +15,9 @@ from reticule.errors import MissingExtra
 from reticule.files import write_whole
 from reticule.layers import Layer, layers_of
 from reticule.progress import duration
+from reticule.records import StageRecord
 from reticule.report import figures
-from reticule.result import Result, StageRecord
+from reticule.result import Result
 
 _SHOWN_LAYERS = 4  # as maps and histograms
 _SHOWN_NOTES = 200  # characters

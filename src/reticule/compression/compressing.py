@@ -1,0 +1,187 @@
+"""Compress a network: run a recipe, write the file, decode it again, measure it.
+
+The accuracy that is reported belongs to the bytes that are reported: the file is
+written, a fresh process decodes and evaluates it, and the figures go into its
+metadata without a byte of its weights changing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from reticule.budget import Budget
+from reticule.codec import DEFAULT_PRESET, PRESETS, About, dumps, loads
+from reticule.compression.measurer import Figures, measure_file
+from reticule.compression.runner import Run
+from reticule.compression.sets import Sets
+from reticule.data import Data, Preprocessing
+from reticule.engine import Model
+from reticule.errors import RecipeError
+from reticule.forms import Packed
+from reticule.graph import Network
+from reticule.graph.trimming import named_after_nodes
+from reticule.journal import Journal
+from reticule.progress import Progress, Silent
+from reticule.recipes import Recipe, load_recipe
+from reticule.records import StageRecord
+from reticule.result import Result
+
+SLACK = 16  # bytes, by which figures that are not known yet may lengthen a file
+
+
+def compress(
+    network: Network | Packed,
+    *,
+    train: Data | None = None,
+    val: Data | None = None,
+    test: Data | None = None,
+    recipe: str | Path | Recipe = "deep-compression",
+    max_drop: float | None = None,
+    max_bytes: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    preprocessing: Preprocessing | None = None,
+    labels: Sequence[str] = (),
+    preset: str = DEFAULT_PRESET,
+    provenance: bool = True,
+    progress: Progress | None = None,
+    output: str | os.PathLike[str] | None = None,
+    journal: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+) -> Result:
+    """Compress a network with a recipe and measure the decoded file.
+
+    ``train`` is what the network is retrained on.  ``val`` serves for choices (default:
+    a seeded, stratified tenth of ``train``), ``test`` only for the two figures of the
+    report.  ``max_drop`` is the number of points of accuracy that may be lost,
+    ``max_bytes`` the size that the file may have; give one of them.
+    ``minutes`` is about what all training may take; without it the same seed gives the same
+    file on every machine of a kind.
+    ``device`` is where training runs: "cpu", "cuda", or "auto", a GPU where PyTorch sees one.
+    On a GPU sums come in no fixed order, so that files of the same seed differ slightly.
+    ``output`` is a file to save the result to, before the journal is removed.
+    ``network`` may be packed already: the recipe ``recode`` keeps its forms, others start
+    from its weights.  ``labels`` are names of classes, for data that has none.
+    ``preset`` is that of the entropy coder: ``small``, ``fast`` or ``instant``.  Without
+    ``provenance`` the file does not keep recipe, seed and accuracy.
+    ``journal`` names a folder for checkpoints: stages that an interrupted run of the same
+    settings has finished are taken from it.  With ``resume`` a journal of other settings is an
+    error, else it is moved aside.
+
+    Raises ReticuleError for bad networks, data and recipes.
+    """
+    start = time.monotonic()
+    progress = progress or Silent()
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    given = network if isinstance(network, Packed) else Packed.of(network)
+    network = given.network().check()
+    budget = Budget(max_drop, None, max_bytes, minutes).check()
+    if max_drop is not None and max_bytes is not None:
+        raise RecipeError("give max_drop or max_bytes, not both: one would contradict the other")
+    if preset not in PRESETS:
+        raise RecipeError(f"there is no preset '{preset}'; use one of {', '.join(PRESETS)}")
+    if recipe.needs_data and train is None:
+        raise RecipeError(f"recipe '{recipe.name}' retrains the network: give it training images")
+    original = Packed.of(network)
+    sets = Sets.of(Model(original), train, val, test, seed)
+    about = About(
+        preprocessing=preprocessing or sets.preprocessing,
+        labels=sets.labels or tuple(labels),
+        bytes_original=4 * network.parameters,
+    )
+    if provenance:
+        about = replace(about, recipe=recipe.to_json(), seed=seed)
+    file = _File(about, preset, provenance, measured=bool(sets.given))
+    settings = {"preset": preset}
+    run = Run(
+        recipe, network, given, sets, budget, seed, device, settings, file.size, progress
+    )  # fmt: skip
+    steps = None
+    if journal is not None:
+        steps = Journal(Path(journal), run.keys(), resume=resume)
+        for remark in steps.remarks:
+            progress.say(remark)
+    packed, stages = run.stages(original, steps)
+    packed = replace(packed, graph=named_after_nodes(packed.graph))
+    result = _measured(original, packed, run, file, stages, start)
+    if output is not None:
+        result.save(output)
+    if steps is not None:
+        steps.remove()
+    return replace(result, seconds=time.monotonic() - start)
+
+
+@dataclass(frozen=True)
+class _File:
+    """How a network becomes the bytes of a file, with what the file says of itself."""
+
+    about: About
+    preset: str
+    provenance: bool
+    measured: bool
+
+    def size(self, packed: Packed) -> int:
+        """Bytes of the whole file, within those that a digit of the accuracy takes."""
+        about = self.about
+        if self.provenance and self.measured:
+            about = replace(about, accuracy=_accuracy(88.8888, 88.8888, "test"))
+        packed = replace(packed, graph=named_after_nodes(packed.graph))
+        return len(dumps(packed, about, self.preset)) + SLACK
+
+    def bytes(self, packed: Packed, figures: Figures | None = None, on: str | None = None) -> bytes:
+        about = self.about
+        if figures is not None and self.provenance:
+            accuracy = _accuracy(figures.accuracy_before, figures.accuracy_after, on)
+            about = replace(about, accuracy=accuracy)
+        return dumps(packed, about, self.preset)
+
+
+def _measured(
+    original: Packed,
+    packed: Packed,
+    run: Run,
+    file: _File,
+    stages: list[StageRecord],
+    start: float,
+) -> Result:
+    """The file's bytes, decoded and evaluated in a fresh process."""
+    sets = run.sets
+    judged = sets.test or sets.held_out
+    measured_on = "test" if sets.test else "val" if sets.held_out else None
+    figures = Figures(None, None, None, ())
+    blob = file.bytes(packed)
+    if judged is not None:
+        begun = time.monotonic()
+        figures = measure_file(original, blob, judged, sets.held_out)
+        blob = file.bytes(packed, figures, measured_on)
+        nonzero = sum(form.nonzero for form in packed.forms.values())
+        seconds = time.monotonic() - begun
+        stages.append(StageRecord("decoded file", figures.accuracy_held_out, seconds, nonzero))
+    decoded = loads(blob)
+    return Result(
+        blob,
+        decoded.packed,
+        decoded.about,
+        run.recipe,
+        run.seed,
+        tuple(stages),
+        file.about.bytes_original,
+        decoded.bytes_weights,
+        figures.accuracy_before,
+        figures.accuracy_after,
+        measured_on,
+        run.budget,
+        time.monotonic() - start,
+        decoded.tensor_bytes,
+        decoded.part_bytes,
+    )
+
+
+def _accuracy(before: float | None, after: float | None, measured_on: str | None) -> dict[str, Any]:
+    return {"before": before, "after": after, "measured_on": measured_on}

@@ -1,0 +1,42 @@
+"""The file, written, decoded again and measured in a fresh process."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from reticule.data import Data
+from reticule.engine import Model
+from reticule.evaluation.answers import Answers, answers_of
+from reticule.evaluation.fidelity import Fidelity
+from reticule.evaluation.process import measure
+from reticule.files import write_whole
+from reticule.forms import Packed
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured of a file: accuracies in percent, None without labels for a classifier.
+
+    ``accuracy_held_out`` is that of the decoded file on the held-out images.
+    """
+
+    accuracy_before: float | None
+    accuracy_after: float | None
+    accuracy_held_out: float | None
+    fidelity: tuple[Fidelity, ...]
+
+
+def measure_file(original: Packed, blob: bytes, judged: Data, held_out: Data | None) -> Figures:
+    """Measure the bytes of a file on ``judged``, compared with the original on the same inputs."""
+    with tempfile.TemporaryDirectory(prefix="reticule-") as name:
+        folder = Path(name)
+        path = folder / "decoded.ret"
+        write_whole(path, blob)
+        exact: Answers = answers_of(Model(original), judged, folder)
+        found = measure(path, judged, exact)
+        other = found.accuracy
+        if held_out is not None and held_out is not judged and held_out.labelled:
+            other = measure(path, held_out).accuracy
+    return Figures(exact.accuracy, found.accuracy, other, found.fidelity)

@@ -1,0 +1,165 @@
+"""A file on disk, measured in a fresh process that never saw the network.
+
+What goes there: the ``.ret`` file, inputs, labels, and the answers of the network that it is
+compared with, as files in a folder.  What comes back: one line of JSON.  Pixels are sent as
+pixels, so that scale, mean and std come out of the ``.ret`` file itself.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reticule.data import Data
+from reticule.engine import Model
+from reticule.errors import ReticuleError
+from reticule.evaluation.accuracy import (
+    BATCH,
+    Counter,
+    first_output,
+    milliseconds,
+    peak_rss_mib,
+)
+from reticule.evaluation.answers import Answers, as_tuple, first_classes
+from reticule.evaluation.fidelity import Fidelity, fidelity_of
+from reticule.evaluation.task import is_classified
+
+_CODE = "from reticule.evaluation.process import main; main()"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a fresh process found of a file; accuracies in percent, None without labels.
+
+    ``fidelity`` is empty where there was nothing to compare with; ``ms_per_image`` is the median
+    of single inputs.
+    """
+
+    accuracy: float | None
+    top5: float | None
+    fidelity: tuple[Fidelity, ...]
+    n: int
+    ms_per_image: float
+    peak_rss_mib: float
+
+
+def measure(ret: Path, data: Data, exact: Answers | None = None) -> Measured:
+    """Decode a ``.ret`` file in a fresh process and run all of ``data`` through it.
+
+    ``data`` is fitted to the network; ``exact`` are the answers of the network that the file is
+    compared with.  ReticuleError where the process fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="reticule-") as name:
+        folder = Path(name)
+        _send_inputs(data, folder)
+        job = {
+            "ret": str(ret.resolve()),
+            "pixels": data.holds_images,
+            "labelled": data.labelled,
+            "answers": [str(file) for file in exact.files] if exact else [],
+        }
+        (folder / "job.json").write_text(json.dumps(job), "utf-8")
+        command = [sys.executable, "-P", "-c", _CODE, str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ReticuleError(f"the written file could not be decoded and run again: {reason}")
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    fidelity = tuple(Fidelity(**each) for each in found.pop("fidelity"))
+    return Measured(fidelity=fidelity, **found)
+
+
+def _send_inputs(data: Data, folder: Path) -> None:
+    """All inputs and labels as ``.npy`` files."""
+    arrays: list[np.ndarray] = []
+    start = 0
+    for index in range(0, len(data), BATCH):
+        chosen = np.arange(index, min(index + BATCH, len(data)))
+        parts = (data.images(chosen),) if data.holds_images else data.inputs(chosen)
+        if not arrays:
+            arrays = [
+                np.lib.format.open_memmap(
+                    folder / f"input-{number}.npy", "w+", part.dtype, (len(data), *part.shape[1:])
+                )
+                for number, part in enumerate(parts)
+            ]
+        for array, part in zip(arrays, parts, strict=True):
+            array[start : start + len(part)] = part
+        start += len(chosen)
+    if data.labelled:
+        np.save(folder / "labels.npy", data.labels)
+
+
+# In the fresh process -------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Measure what the folder in the first argument asks for; print one line of JSON."""
+    try:
+        found = _measured(Path(sys.argv[1]))
+    except ReticuleError as problem:
+        sys.exit(str(problem))
+    plain: dict[str, Any] = asdict(found)
+    print(json.dumps(plain))  # infinities too: both ends are Python
+
+
+def _measured(folder: Path) -> Measured:
+    job = json.loads((folder / "job.json").read_text("utf-8"))
+    model = Model.load(job["ret"])
+    exact = Answers(tuple(map(Path, job["answers"])), None) if job["answers"] else None
+    data = _Sent(folder, model, job["pixels"], job["labelled"])
+    classified = is_classified(model.graph, data)  # type: ignore[arg-type]
+    counter = Counter(first_classes(model)) if classified else None
+
+    def answered() -> Iterator[tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]]:
+        reference = exact.batches(BATCH) if exact else None
+        done = 0
+        for inputs in data.input_batches(BATCH):
+            found = as_tuple(model(*inputs))
+            if counter is not None:
+                counter.add(first_output(found), data.labels[done : done + len(found[0])])
+            done += len(found[0])
+            yield (next(reference) if reference else found), found
+
+    fidelity = fidelity_of(model.graph, answered())
+    return Measured(
+        counter.accuracy if counter else None,
+        counter.top5 if counter else None,
+        fidelity if exact else (),
+        len(data),
+        milliseconds(model, data),  # type: ignore[arg-type]
+        peak_rss_mib(),
+    )
+
+
+class _Sent:
+    """Inputs that were sent, as the model takes them."""
+
+    def __init__(self, folder: Path, model: Model, pixels: bool, labelled: bool) -> None:
+        files = [folder / f"input-{number}.npy" for number in range(len(model.graph.inputs))]
+        self._arrays = [np.load(file, mmap_mode="r") for file in files]
+        about = model.about
+        self._preprocessing = about.preprocessing if about and pixels else None
+        self.labelled = labelled
+        self.labels = np.load(folder / "labels.npy") if labelled else np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._arrays[0])
+
+    def inputs(self, indices: Any) -> tuple[np.ndarray, ...]:
+        parts = tuple(array[indices] for array in self._arrays)
+        if self._preprocessing is not None:
+            return (self._preprocessing.apply(parts[0]),)
+        return parts
+
+    def input_batches(self, size: int) -> Iterator[tuple[np.ndarray, ...]]:
+        for start in range(0, len(self), size):
+            yield self.inputs(np.arange(start, min(start + size, len(self))))
