@@ -13,6 +13,9 @@ import numpy as np
 
 from reticule.forms.spectral import dct_basis
 
+ROUNDING = 2.0**-20  # of float32 values that other values went into, relative
+LEAST = 1e-12  # of the largest entry of a diagonal: what counts as zero
+
 
 @dataclass(frozen=True)
 class Factor:
@@ -37,21 +40,21 @@ def factor(hessian: np.ndarray, damping: float = 0.01, block: int | None = None)
     ``hessian``: (columns,) a diagonal; (columns, columns); or (groups, columns, columns), one
     matrix for each of so many equal groups of rows.  For a layer with inputs X (samples,
     columns) it is X^T X / samples.  ``damping`` times the mean of the diagonal is added to the
-    diagonal.  With ``block``, only columns of the same block of so many columns are
-    coupled: memory is columns x block floats.
+    diagonal, and what :func:`definite` adds.  With ``block``, only columns of the same block
+    of so many columns are coupled: memory is columns x block floats.
 
     With errors e of a row, e^T H e is the sum over columns i of
     pivots[i] * (e[i] + sum over j < i of U[j, i] e[j])^2, so that a quantiser which goes
     through the columns in order sees the whole distortion (Frantar et al., "GPTQ", 2022).
 
-    ValueError: no such shape, or a matrix that is not positive definite after damping.
+    ValueError: no such shape, or entries that are not finite.
 
-    >>> factor(np.array([[2.0, 1.0], [1.0, 2.0]]), damping=0).pivots
+    >>> factor(np.array([[2.0, 1.0], [1.0, 2.0]]), damping=0).pivots.round(4)
     array([[1.5, 2. ]])
     """
     hessian = np.asarray(hessian, np.float64)
     if hessian.ndim == 1:
-        return Factor((hessian + damping * hessian.mean())[None])
+        return Factor(positive(hessian + damping * max(float(hessian.mean()), 0.0))[None])
     if hessian.ndim == 2:
         hessian = hessian[None]
     if hessian.ndim != 3 or hessian.shape[1] != hessian.shape[2]:
@@ -60,24 +63,88 @@ def factor(hessian: np.ndarray, damping: float = 0.01, block: int | None = None)
     block = min(block or columns, columns)
     pivots = np.empty((groups, columns))
     spread = np.zeros((groups, columns, block), np.float32)
-    for g in range(groups):
-        extra = damping * np.trace(hessian[g]) / max(columns, 1)
-        for first in range(0, columns, block):
-            part = slice(first, min(first + block, columns))
-            square = hessian[g, part, part] + extra * np.eye(part.stop - first)
-            root = _upper(square)
-            diagonal = np.diagonal(root)
-            pivots[g, part] = diagonal**2
-            spread[g, part, : len(root)] = root / diagonal
+    mean = np.einsum("gcc->g", hessian) / max(columns, 1)
+    extra = damping * np.maximum(mean, 0.0)[:, None, None]
+    for first in range(0, columns, block):
+        part = slice(first, min(first + block, columns))
+        square = hessian[:, part, part] + extra * np.eye(part.stop - first)
+        root = _lower(square[:, ::-1, ::-1])[:, ::-1, ::-1]
+        diagonal = np.einsum("gcc->gc", root)
+        pivots[:, part] = diagonal**2
+        spread[:, part, : part.stop - first] = root / diagonal[:, None]
     return Factor(pivots, spread)
 
 
-def _upper(matrix: np.ndarray) -> np.ndarray:
-    """The upper triangular R with R R^T = matrix."""
+def positive(diagonal: np.ndarray) -> np.ndarray:
+    """A diagonal in which nothing is zero or below: at least :data:`LEAST` of its largest entry.
+
+    ValueError: entries that are not finite.
+
+    >>> positive(np.array([4.0, 0.0])).tolist(), positive(np.zeros(2)).tolist()
+    ([4.0, 4e-12], [1e-12, 1e-12])
+    """
+    if not np.isfinite(diagonal).all():
+        raise ValueError("second-order information that is not finite")
+    largest = diagonal.max(axis=-1, keepdims=True, initial=0.0)
+    return np.maximum(diagonal, LEAST * np.where(largest > 0, largest, 1.0))
+
+
+def definite(hessian: np.ndarray) -> np.ndarray:
+    """The matrices (..., columns, columns), symmetric, and positive definite beyond rounding.
+
+    Each is brought to correlations, C = S^-1 H S^-1 with S^2 the diagonal of H (see
+    :func:`positive`), so that scales do not matter.  Rounding of float32 values can make
+    eigenvalues of C wrong by about :data:`ROUNDING` times the root of the number of columns.
+    So much is added to all of them: what lies below is not known anyway, and what comes out
+    does not hang on the order in which sums were taken.  A matrix with eigenvalues that are
+    further below zero is no sum of squares; these are made zero first.
+
+    ValueError: entries that are not finite.
+
+    >>> definite(np.array([[1.0, 1.0], [1.0, 1.0]])).round(4).tolist()
+    [[1.0, 1.0], [1.0, 1.0]]
+    >>> bool(np.linalg.eigvalsh(definite(np.array([[1.0, -3.0], [-3.0, 1.0]])))[0] > 0)
+    True
+    """
+    scale, correlations, _ = _settled(np.asarray(hessian, np.float64))
+    return correlations * scale[..., :, None] * scale[..., None, :]
+
+
+def _lower(hessian: np.ndarray) -> np.ndarray:
+    """The lower triangular L with L L^T = :func:`definite` of the matrices."""
+    scale, _, root = _settled(hessian)
+    return scale[..., None] * root
+
+
+def _settled(hessian: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(S, C, L): the scales (..., columns), definite correlations, and L L^T = C."""
+    columns = hessian.shape[-1]
+    if not np.isfinite(hessian).all():
+        raise ValueError("second-order information that is not finite")
+    scale = np.sqrt(positive(np.einsum("...cc->...c", hessian)))
+    correlations = (hessian + np.swapaxes(hessian, -1, -2)) / 2
+    correlations /= scale[..., :, None] * scale[..., None, :]
+    np.clip(correlations, -1.0, 1.0, out=correlations)  # Cauchy and Schwarz
+    noise = ROUNDING * columns**0.5
+    diagonal = np.arange(columns)
+    correlations[..., diagonal, diagonal] = 1.0 + noise
     try:
-        return np.linalg.cholesky(matrix[::-1, ::-1])[::-1, ::-1]
+        root = np.linalg.cholesky(correlations)
+        smallest = float(np.einsum("...cc->...c", root).min(initial=1.0))
     except np.linalg.LinAlgError:
-        raise ValueError("the Hessian is not positive definite; more damping helps") from None
+        smallest = 0.0
+    if smallest**2 < noise / 2:  # some matrix has eigenvalues below zero, by more than rounding
+        correlations = _lifted(correlations, noise)
+        root = np.linalg.cholesky(correlations)
+    return scale, correlations, root
+
+
+def _lifted(correlations: np.ndarray, noise: float) -> np.ndarray:
+    """The matrices without negative eigenvalues; ``noise`` is in them already."""
+    values, vectors = np.linalg.eigh(correlations)
+    values = np.maximum(values, noise)
+    made = (vectors * values[..., None, :]) @ np.swapaxes(vectors, -1, -2)
+    return (made + np.swapaxes(made, -1, -2)) / 2
 
 
 def whiten(rows: np.ndarray, second: Factor) -> np.ndarray:

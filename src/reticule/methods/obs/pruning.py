@@ -11,42 +11,28 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from reticule.codec.second_order import definite, positive
 from reticule.methods.obs.reconstruct import reconstruct
 from reticule.methods.obs.removal import removal
 
 DAMPING = 0.03  # of the mean of H's diagonal, added to it
 WORK = 2e11  # rows * columns * block^2: how many columns count as coupled, within these limits
 NARROWEST, WIDEST = 128, 1024
-TRIES = 20  # with ten times as much added each time
-LEAST = 1e-12  # added where that is nothing
 
 
 def damped(hessian: np.ndarray, damping: float = DAMPING) -> np.ndarray:
-    """H made positive definite by adding to its diagonal.
+    """H with ``damping`` times its mean diagonal added, and positive definite beyond rounding.
 
-    ``damping`` times the mean diagonal; ten times as much where rounding has left a matrix
-    that this does not do for, and so on.
+    See :func:`reticule.codec.second_order.definite`.
 
-    >>> damped(np.zeros((1, 2, 2)))[0].diagonal().tolist()
+    >>> damped(np.zeros((1, 2, 2)))[0].diagonal().round(15).tolist()
     [1e-12, 1e-12]
     """
     if hessian.ndim == 1:
-        return hessian + damping * hessian.mean() + LEAST
-    return np.stack([_definite(matrix, damping) for matrix in hessian])
-
-
-def _definite(matrix: np.ndarray, damping: float) -> np.ndarray:
-    columns = len(matrix)
-    extra = damping * max(float(np.trace(matrix)), 0.0) / max(columns, 1) + LEAST
-    for _ in range(TRIES):
-        made = matrix + extra * np.eye(columns)
-        try:
-            np.linalg.cholesky(made)
-        except np.linalg.LinAlgError:
-            extra *= 10
-        else:
-            break
-    return made
+        return positive(hessian + damping * max(float(hessian.mean()), 0.0))
+    mean = np.einsum("gcc->g", hessian) / max(hessian.shape[-1], 1)
+    extra = damping * np.maximum(mean, 0.0)[:, None, None]
+    return definite(hessian + extra * np.eye(hessian.shape[-1]))
 
 
 def prices_of(

@@ -65,6 +65,7 @@ def removal(weights: np.ndarray, hessian: np.ndarray, free: np.ndarray | None = 
     columns = weights.shape[1]
     dtype = torch.float64 if columns <= DOUBLE else torch.float32
     shared = _tensor(np.linalg.inv(hessian), dtype) if free is None else None
+    least = _tensor(1 / np.diagonal(hessian), dtype)
     order, losses = np.empty(weights.shape, np.int64), np.empty(weights.shape)
     together = max(1, CACHE // max(columns**2, 1))
     for first in range(0, len(weights), together):
@@ -72,10 +73,10 @@ def removal(weights: np.ndarray, hessian: np.ndarray, free: np.ndarray | None = 
         w = _tensor(weights[part], dtype)
         if shared is None:
             assert free is not None
-            inverse = _tensor(np.linalg.inv(confined(hessian, free[part])), dtype)
+            own = _tensor(np.linalg.inv(confined(hessian, free[part])), dtype)
         else:
-            inverse = shared.expand(len(w), columns, columns).clone()
-        order[part], losses[part] = _Rows(w, inverse).trace()
+            own = shared.expand(len(w), columns, columns).clone()
+        order[part], losses[part] = _Rows(w, own, least).trace()
     return Trace(order, losses)
 
 
@@ -94,11 +95,13 @@ def confined(hessian: np.ndarray, kept: np.ndarray) -> np.ndarray:
 class _Rows:
     """Some rows, each with the inverse of H for the weights that it still has.
 
-    The true inverse is ``inverse`` less the sum of c c^T over the ``waiting`` vectors c.
+    The true inverse is ``inverse`` less the sum of c c^T over the ``waiting`` vectors c.  Its
+    diagonal is nowhere below ``least``, one over that of H (columns,), whatever rounding says.
     """
 
-    def __init__(self, weights: torch.Tensor, inverse: torch.Tensor) -> None:
+    def __init__(self, weights: torch.Tensor, inverse: torch.Tensor, least: torch.Tensor) -> None:
         rows, columns = weights.shape
+        self.least = least.expand(rows, columns)
         self.w = weights.clone()
         self.inverse = inverse
         self.diagonal = inverse.diagonal(dim1=1, dim2=2).clone()
@@ -134,6 +137,7 @@ class _Rows:
         weight = self.w.gather(1, at) / root
         self.w.addcmul_(weight, column, value=-1)
         self.diagonal.addcmul_(column, column, value=-1)
+        torch.maximum(self.diagonal, self.least, out=self.diagonal)
         self.w.scatter_(1, at, 0.0)
         self.gone.scatter_(1, at, True)
         self.count, self.left = self.count + 1, self.left - 1
@@ -148,6 +152,7 @@ class _Rows:
             rows = len(self.w)
             at = (~self.gone).nonzero()[:, 1].reshape(rows, self.left)
             self.w, self.names = self.w.gather(1, at), self.names.gather(1, at)
+            self.least = self.least.gather(1, at)
             pairs = zip(self.inverse, at, strict=True)
             self.inverse = torch.stack([v[i][:, i] for v, i in pairs])
             self.diagonal = self.inverse.diagonal(dim1=1, dim2=2).clone()

@@ -81,7 +81,7 @@ class Target:
         self.weights = forward_dct(weights) if spectral else weights
         if spectral and hessian.ndim > 1:
             hessian = dct_hessian(hessian, *weights.shape[-2:])
-        self.factor = _safe_factor(hessian, max(64, _COUPLED // max(weights.size, 1)))
+        self.factor = factor(hessian, DAMPING, max(64, _COUPLED // max(weights.size, 1)))
         self.importance = 0.5 * sensitivity.importance
         self.largest = float(np.abs(self.weights).max(initial=0.0))
 
@@ -190,17 +190,6 @@ def best_step(target: Target, lam: float, states: int, start: float) -> tuple[fl
         at = better
     at = min(costs, key=lambda turn: costs[turn])
     return costs[at], start * _FACTORS**at
-
-
-def _safe_factor(hessian: np.ndarray, block: int) -> Factor:
-    """The factor of a matrix that may be zero (a layer that sees nothing)."""
-    scale = float(hessian.mean() if hessian.ndim == 1 else np.trace(hessian.sum(0)))
-    if not scale > 0:
-        return Factor(np.full((1, hessian.shape[-1]), 1e-12))
-    if hessian.ndim == 3:  # every group must be definite
-        tiny = 1e-6 * scale / (len(hessian) * hessian.shape[-1])
-        hessian = hessian + tiny * np.eye(hessian.shape[-1])
-    return factor(hessian, DAMPING, block)
 
 
 class CoderRates:
