@@ -459,7 +459,7 @@ def test_moment_matching_scales_the_scales() -> None:
     stage = Ternary(ends="same", smallest=0, training=replace(BRIEF, epochs=0))
     outcome = stage.apply(Packed.of(problem.original), Context(problem.original, problem=problem))
     images = problem.train.batch(np.arange(len(problem.train)))
-    matched = match_moments(outcome.packed, problem.original, images)
+    matched = match_moments(outcome.packed, problem.original, (images,))
 
     def spread(network: Packed) -> np.ndarray:
         graph = replace(network.graph, outputs=(network.graph.nodes[0].outputs[0],))

@@ -32,6 +32,7 @@ from reticule.methods.obs.removal import removal
 from reticule.methods.obs.survivors import quantise_survivors
 from reticule.methods.quantise.calibration import fisher, importances, seen_by, seen_on_average
 from reticule.progress import Silent
+from reticule.tuning.likelihood import Likelihood
 from reticule.tuning.problem import constant_tensors
 
 RNG = np.random.default_rng(0)
@@ -195,7 +196,7 @@ def test_a_very_wide_layer_allocates_nothing_square() -> None:
         return {"w": quantise_survivors(solved, mask, damped(hessian), np.ones(3), 1e-4)[0]}
 
     tracemalloc.start()
-    made = walk(Packed.of(network), ["w"], images, treat, Silent(), title="")
+    made = walk(Packed.of(network), ["w"], (images,), treat, Silent(), title="")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < columns**2
@@ -217,7 +218,9 @@ def pruned(network: Network, density: float, *, sums: bool = True, solve: bool =
     """A walk with masks of this density."""
     packed = Packed.of(network)
     names = [weight for _, weight in network.graph.weights()]
-    matter = importances(network.graph, constant_tensors(network), IMAGES, 0, Silent())
+    matter = importances(
+        network.graph, constant_tensors(network), (IMAGES,), Likelihood(None), 0, Silent()
+    )
     prices = {}
 
     def priced(layer: Layer):
@@ -226,7 +229,7 @@ def pruned(network: Network, density: float, *, sums: bool = True, solve: bool =
         prices[layer.name] = prices_of(weights, hessian, matter[layer.name])
         return {}
 
-    walk(packed, names, IMAGES, priced, Silent(), title="")
+    walk(packed, names, (IMAGES,), priced, Silent(), title="")
     masks = masks_at(prices, price_for(prices, density))
 
     def treat(layer: Layer):
@@ -237,7 +240,7 @@ def pruned(network: Network, density: float, *, sums: bool = True, solve: bool =
         return {layer.name: Sparse.keep(target.reshape(shape), mask.reshape(shape))}
 
     full = lambda bias: Dense(bias.astype("f4"))  # noqa: E731
-    return walk(packed, names, IMAGES, treat, Silent(), title="", bias_form=full, sums=sums)
+    return walk(packed, names, (IMAGES,), treat, Silent(), title="", bias_form=full, sums=sums)
 
 
 def distance(network: Network, packed: Packed) -> float:
@@ -392,11 +395,13 @@ def test_gradients_are_common_to_all_positions_behind_an_average_over_them() -> 
     )
     tensors = {name: RNG.normal(size=shape).astype("f4") for name, shape in shapes.items()}
     network = Network(Graph({"x": (3, 10, 10)}, ("y",), nodes, shapes), tensors)
-    found = fisher(network.graph, constant_tensors(network), IMAGES, 0, Silent())
+    found = fisher(
+        network.graph, constant_tensors(network), (IMAGES,), Likelihood(None), 0, Silent()
+    )
     assert np.isclose(found["a.weight"].common, 1.0)
     assert np.isclose(found["fc.weight"].common, 1.0)
     other = grouped_network()
-    mixed = fisher(other.graph, constant_tensors(other), IMAGES, 0, Silent())
+    mixed = fisher(other.graph, constant_tensors(other), (IMAGES,), Likelihood(None), 0, Silent())
     assert 0 < mixed["a.weight"].common < 1
 
 
@@ -409,7 +414,7 @@ def test_behind_an_average_only_the_mean_output_counts() -> None:
             found[common] = layer.statistics(layer.weights, False, False, common)[0][0]
         return {}
 
-    walk(Packed.of(network), ["a.weight"], IMAGES, treat, Silent(), title="")
+    walk(Packed.of(network), ["a.weight"], (IMAGES,), treat, Silent(), title="")
     conv = network.graph.nodes[0]
     mean = seen_on_average(conv, torch.from_numpy(IMAGES), (8, 3, 3, 3)).rows[0].double().numpy()
     assert np.allclose(found[1.0], 100 * mean.T @ mean / len(mean), rtol=1e-3, atol=1e-3)
@@ -430,6 +435,6 @@ def test_a_trial_stays_within_its_share_and_is_compared_with_what_it_really_cost
     found = answers(Packed.of(Network(network.graph, changed)), IMAGES).log_softmax(1)
     lost = float((exact.exp() * (exact - found)).sum(1).mean())
     probes = {"fc.weight": probe, "a.weight": Probe(network.tensors["a.weight"], 0.0)}
-    ratios = factors(network.graph, tensors, probes, IMAGES, Silent())
+    ratios = factors(network.graph, tensors, probes, (IMAGES,), Likelihood(None), Silent())
     assert ratios["a.weight"] == 1.0
     assert np.isclose(ratios["fc.weight"], np.clip(lost / probe.predicted, 1 / 32, 32), rtol=1e-3)

@@ -30,6 +30,7 @@ from reticule.methods.quantise.layers import Sensitivity, quantise_layer
 from reticule.methods.quantise.walk import Settings, quantise_network, quantised_bias
 from reticule.progress import Silent
 from reticule.tuning.executor import execute
+from reticule.tuning.likelihood import Likelihood
 from reticule.tuning.problem import Problem, constant_tensors
 
 RNG = np.random.default_rng(0)
@@ -71,12 +72,12 @@ def answers(packed: Packed, images: np.ndarray = IMAGES) -> torch.Tensor:
 
 def chosen_of(network: Network) -> dict[str, np.ndarray]:
     tensors = constant_tensors(network)
-    return importances(network.graph, tensors, IMAGES, 0, Silent())
+    return importances(network.graph, tensors, (IMAGES,), Likelihood(None), 0, Silent())
 
 
 def quantised(network: Network, lam: float, **more: object) -> Packed:
     return quantise_network(
-        Packed.of(network), chosen_of(network), IMAGES, Settings(lam, **more), {}, Silent()
+        Packed.of(network), chosen_of(network), (IMAGES,), Settings(lam, **more), {}, Silent()
     )  # type: ignore[arg-type]
 
 
@@ -238,7 +239,7 @@ def test_without_images_errors_are_relative_and_smaller_in_small_layers() -> Non
 @settings(max_examples=60, deadline=None)
 def test_the_search_ends_beside_the_budget(limit: float, start: float, up: bool) -> None:
     def attempt(quality: float) -> Attempt:
-        return Attempt(quality, None, None)
+        return Attempt(quality, None)
 
     search, good = (
         (largest_within, lambda t: t.quality <= limit)
@@ -251,9 +252,9 @@ def test_the_search_ends_beside_the_budget(limit: float, start: float, up: bool)
 
 def test_a_budget_that_cannot_be_met_gives_the_nearest_trial() -> None:
     found = largest_within(
-        lambda q: Attempt(q, None, None), lambda t: False, start=12.0, stride=2.0, finest=0.5
+        lambda q: Attempt(q, None), lambda t: False, start=12.0, stride=2.0, finest=0.5
     )
-    assert found == (Attempt(-6.0, None, None), False)
+    assert found == (Attempt(-6.0, None), False)
 
 
 def test_the_judge_believes_accuracy_on_images_that_are_new() -> None:
@@ -325,8 +326,10 @@ def test_the_file_has_the_bytes_that_were_asked_for(trained, images: bool) -> No
 
 def test_budgets_that_make_no_sense_are_refused(trained) -> None:
     network = trained[0]
-    with pytest.raises(RecipeError, match="not both"):
-        compress(network, recipe="post-training", max_bytes=9, max_drop=1.0)
+    with pytest.raises(RecipeError, match="max_drop needs images"):
+        compress(network, recipe="post-training", max_drop=1.0)
+    with pytest.raises(RecipeError, match="max_error is 0"):
+        compress(network, recipe="post-training", max_error=0.0)
     with pytest.raises(RecipeError, match="at least one byte"):
         compress(network, recipe="post-training", max_bytes=0)
     with pytest.raises(RecipeError, match="minutes is 0"):

@@ -327,7 +327,7 @@ def test_pruned_biases_survive_later_stages() -> None:
     packed = packed.with_forms({name: Sparse.keep(packed.forms[name].dense() + 1, mask)})
     half = HalfPrecision().apply(packed, context).packed
     images = problem.train.batch(np.arange(16))
-    moved = match_moments(half, problem.original, images)
+    moved = match_moments(half, problem.original, (images,))
     assert not np.array_equal(moved.forms[name].dense(), half.forms[name].dense())
     later = MatchMoments(images=16).apply(half, context).packed
     later = Retrain(training=QUICK).apply(later, context).packed

@@ -14,9 +14,9 @@ from gallery import GALLERY  # noqa: E402
 from reticule.codec import About, dumps, loads  # noqa: E402
 from reticule.data import Data  # noqa: E402
 from reticule.engine import Model  # noqa: E402
-from reticule.errors import DataError, ReticuleError  # noqa: E402
+from reticule.errors import ReticuleError  # noqa: E402
 from reticule.forms import Codebook, Dense, Packed, Sparse  # noqa: E402
-from reticule.graph import Graph, Network, Node  # noqa: E402
+from reticule.graph import Graph, Node  # noqa: E402
 from reticule.graph.fold import fold_batch_norm  # noqa: E402
 from reticule.graph.operators import OPERATORS  # noqa: E402
 from reticule.graph.torch_in import from_torch  # noqa: E402
@@ -24,9 +24,10 @@ from reticule.methods.prune.twins import MaskedTwin  # noqa: E402
 from reticule.progress import Silent  # noqa: E402
 from reticule.tuning.augment import Augmentation, detect  # noqa: E402
 from reticule.tuning.executor import EXECUTORS, execute  # noqa: E402
+from reticule.tuning.likelihood import logits  # noqa: E402
 from reticule.tuning.moments import match_moments  # noqa: E402
 from reticule.tuning.problem import Problem, constant_tensors  # noqa: E402
-from reticule.tuning.train import TIMED_STEPS, Group, Training, logits, train  # noqa: E402
+from reticule.tuning.train import TIMED_STEPS, Group, Training, train  # noqa: E402
 from reticule.tuning.twins import twin_of, twins_of  # noqa: E402
 
 
@@ -272,13 +273,6 @@ def test_logits_of_a_network_that_ends_in_a_softmax() -> None:
     assert torch.allclose(got.softmax(1), x.softmax(1), atol=1e-6)
 
 
-def test_a_network_with_two_inputs_cannot_be_retrained_on_images() -> None:
-    graph = Graph({"a": (4,), "b": (4,)}, ("y",), (Node("Add", "n", ("a", "b"), ("y",)),), {})
-    data = Data((np.zeros((4, 1, 2, 2), np.uint8), np.array([0, 1, 0, 1])))
-    with pytest.raises(DataError, match="2 inputs"):
-        Problem.of(Network(graph, {}), data, data)
-
-
 @pytest.mark.parametrize("name", ["resnet_option_a", "mobilenet_v2", "lenet"])
 def test_matched_moments_are_the_originals(name: str) -> None:
     """After matching, each layer's mean and spread on the same images are as before."""
@@ -296,7 +290,7 @@ def test_matched_moments_are_the_originals(name: str) -> None:
             for n in weights
         }
     )
-    matched = match_moments(damaged, network, images)
+    matched = match_moments(damaged, network, (images,))
     names = {node.outputs[0]: node for node, _ in network.graph.weights()}
 
     def statistics(packed: Packed) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -57,7 +57,7 @@ class Units:
         needed = {
             x for node in behind for x in node.inputs if x and x not in made | set(packed.forms)
         }
-        values = streams(packed, images, sorted(needed))
+        values = streams(packed, (images,), sorted(needed))
         self.values = {name: torch.cat(parts) for name, parts in values.items()}
         (self.reader,) = seen(packed, channels, self.units, packed, values, values, ())
         self.graph, self.tensors = packed.graph, constant_tensors(packed.network())

@@ -30,8 +30,11 @@ _DEEPEST = 16
 class StageRecord:
     """One stage of a run; ``accuracy`` is that on the held-out images afterwards, in percent.
 
-    ``skipped`` maps tensors to the reason why they were left alone, ``notes`` are figures of the
-    method's own, which become plain data here.
+    ``error_percent`` is how far answers to held-out or generated inputs are from the original's
+    (:mod:`reticule.evaluation.fidelity`), None where it is not finite.  ``undone`` says why the
+    network was put back to what it was before the stage, "" if it was not.  ``skipped`` maps
+    tensors to the reason why they were left alone, ``notes`` are figures of the method's own,
+    which become plain data here.
     """
 
     name: str
@@ -40,6 +43,8 @@ class StageRecord:
     nonzero: int
     skipped: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
+    error_percent: float | None = None
+    undone: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "skipped", plain(self.skipped))
@@ -58,10 +63,11 @@ class StageRecord:
         for name, kind in numbers.items():
             if not isinstance(value[name], (int, kind)) or isinstance(value[name], bool):
                 raise ValueError(f"the record's {name} is no number")
-        if not isinstance(value["name"], str):
+        if not isinstance(value["name"], str) or not isinstance(value["undone"], str):
             raise ValueError("the record has no name")
-        if not isinstance(value["accuracy"], (int, float, type(None))):
-            raise ValueError("the record's accuracy is no number")
+        for name in ("accuracy", "error_percent"):
+            if not isinstance(value[name], (int, float, type(None))):
+                raise ValueError(f"the record's {name} is no number")
         for name in ("skipped", "notes"):
             if not isinstance(value[name], dict):
                 raise ValueError(f"the record's {name} is no object")

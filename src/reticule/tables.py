@@ -84,6 +84,16 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f} %"
 
 
+def margin(accuracy: float | None, images: int) -> float:
+    """The standard error, in points, of an accuracy that was measured on so many images.
+
+    >>> round(margin(90.0, 100), 2)
+    3.0
+    """
+    share = min(max((accuracy or 0.0) / 100, 0.0), 1.0)
+    return 100 * (share * (1 - share) / max(images, 1)) ** 0.5
+
+
 def ratio(value: float) -> str:
     """How many times smaller."""
     return f"{_three_digits(value)}x"

@@ -14,7 +14,7 @@ from reticule.cli.opening import open_model, preprocessing_of
 from reticule.cli.output import note, present
 from reticule.codec import DEFAULT_PRESET, PRESETS
 from reticule.data import Data
-from reticule.errors import RecipeError, ReticuleError
+from reticule.errors import ReticuleError
 from reticule.progress import Terminal, duration
 
 if TYPE_CHECKING:
@@ -45,6 +45,12 @@ def compress(
     ] = None,
     max_drop: Annotated[
         float | None, typer.Option(metavar="POINTS", help="Points of accuracy that may be lost.")
+    ] = None,
+    max_error: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENT", help="Error of the answers, beside the original's, that may be made."
+        ),
     ] = None,
     max_bytes: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Bytes that the file may have.")
@@ -88,12 +94,10 @@ def compress(
 ) -> int:
     """Compress a network into a .ret file and measure the decoded file.
 
-    Exit code 1 means that the file was written, but lost more than --max-drop, or is larger
-    than --max-bytes.
+    Exit code 1 means that the file was written, but keeps less than was asked for (--max-drop,
+    --max-error, --max-bytes), or that a stage was undone as it destroyed the network.
     """
     _check_places(output, report)
-    if max_drop is not None and not (train or val or test):
-        raise RecipeError("--max-drop needs images to measure on; give --train, --val or --test")
     given = {name: Data(path) for name, path in _named(train, val, test) if path}
     opened = open_model(model, input_shape, next(iter(given.values()), None), like)
     prepare = preprocessing_of(scale, mean, std, opened.about.preprocessing)
@@ -108,6 +112,7 @@ def compress(
         test=data.get("test"),
         recipe=recipe or ("recode" if model.endswith(".net") else "deep-compression"),
         max_drop=max_drop,
+        max_error=max_error,
         max_bytes=max_bytes,
         minutes=minutes,
         seed=seed,
@@ -124,7 +129,7 @@ def compress(
     if report:
         result.report(report)
     present(result.to_json(), lambda: summary(result, output, report), json)
-    return BUDGET_NOT_MET if result.budget_met is False else 0
+    return BUDGET_NOT_MET if result.budget_met is False or result.undone else 0
 
 
 def _named(
@@ -168,11 +173,19 @@ def _journal(output: Path, resume: bool) -> Path:
 
 def summary(result: Result, output: Path, report: Path | None) -> None:
     """The result for people."""
+    with_accuracy = any(stage.accuracy is not None for stage in result.stages)
+    columns = ("stage", *(("accuracy",) if with_accuracy else ()), "error", "weights", "time")
     rows = [
-        (s.name, tables.percent(s.accuracy), f"{s.nonzero:,}", duration(s.seconds))
-        for s in result.stages
+        (
+            stage.name + (" (undone)" if stage.undone else ""),
+            *((tables.percent(stage.accuracy),) if with_accuracy else ()),
+            tables.percent(stage.error_percent),
+            f"{stage.nonzero:,}",
+            duration(stage.seconds),
+        )
+        for stage in result.stages
     ]
-    tables.show(("stage", "held-out images", "weights", "time"), rows)
+    tables.show(columns, rows)
     tables.show(
         ("", "before", "after", ""),
         [
@@ -181,12 +194,15 @@ def summary(result: Result, output: Path, report: Path | None) -> None:
             ("file", tables.size(result.bytes_original), tables.size(result.bytes_file),
              tables.ratio(result.ratio_file)),
             *_accuracy_row(result),
+            ("error of the answers", "", tables.percent(result.error_percent), _inputs(result)),
         ],
     )  # fmt: skip
     parts = ", ".join(f"{name} {size:,}" for name, size in result.part_bytes.items() if size)
     print(f"{output}: {result.bytes_file:,} bytes ({parts})")
     if report:
         print(f"{report}: the report, for a browser")
+    for name, reason in result.undone.items():
+        print(f"stage '{name}' was undone, as it destroyed the network: {reason}")
     if result.budget_met is False:
         print(f"budget not met: {'; '.join(result.broken)}")
 
@@ -194,7 +210,13 @@ def summary(result: Result, output: Path, report: Path | None) -> None:
 def _accuracy_row(result: Result) -> list[tuple[str, str, str, str]]:
     if result.drop_points is None:
         return []
-    where = {"test": "test images", "val": "held-out images"}[result.measured_on or "val"]
-    change = f"{-result.drop_points:+.2f} points"
+    margin = tables.margin(result.accuracy_after, result.images)
+    change = f"{-result.drop_points:+.2f} points, +- {margin:.2f}"
     before, after = (tables.percent(a) for a in (result.accuracy_before, result.accuracy_after))
-    return [(f"accuracy on {where}", before, after, change)]
+    return [(f"accuracy on {_inputs(result)}", before, after, change)]
+
+
+def _inputs(result: Result) -> str:
+    """The inputs that figures belong to, in words."""
+    kinds = {"test": "test", "val": "held-out", "generated": "generated"}
+    return f"{result.images:,} {kinds[result.fidelity_on]} inputs"

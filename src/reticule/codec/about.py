@@ -17,6 +17,7 @@ from reticule.errors import DataError, Fault, FormatError
 
 Scalar = str | int | float | bool | None
 
+FIDELITY = ("output", "error_percent", "largest", "snr_db", "agreement")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _MOST = 1 << 63
 _DEPTH = 16
@@ -26,7 +27,8 @@ _DEPTH = 16
 class About:
     """Everything in a file that is neither topology nor weights.
 
-    ``recipe`` is plain JSON data, ``accuracy`` maps names to JSON scalars, and
+    ``recipe`` is plain JSON data, ``accuracy`` maps names to JSON scalars, ``fidelity`` has for
+    each output its name and figures (:data:`FIDELITY`; None where one is not finite), and
     ``bytes_original`` is 4 times the float parameters of the network as it was given.
     """
 
@@ -36,6 +38,7 @@ class About:
     seed: int = 0
     bytes_original: int = 0
     accuracy: Mapping[str, Scalar] = field(default_factory=dict)
+    fidelity: tuple[Mapping[str, Scalar], ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """As plain data, without what has its default value."""
@@ -46,6 +49,7 @@ class About:
             "seed": self.seed,
             "bytes_original": self.bytes_original,
             "accuracy": dict(self.accuracy),
+            "fidelity": [[each[name] for name in FIDELITY] for each in self.fidelity],
         }
         return {name: value for name, value in plain.items() if value}
 
@@ -145,4 +149,21 @@ def about_from_json(value: object, checked: Checked) -> About:
         seed=checked.whole(plain.get("seed", 0), "seed"),
         bytes_original=checked.whole(plain.get("bytes_original", 0), "bytes_original", 0),
         accuracy=accuracy,  # type: ignore[arg-type]
+        fidelity=_fidelity(plain.get("fidelity", []), checked),
     )
+
+
+def _fidelity(value: object, checked: Checked) -> tuple[dict[str, Scalar], ...]:
+    found: list[dict[str, Scalar]] = []
+    for entry in checked.sequence(value, "fidelity", checked.limits.nodes):
+        name, *figures = checked.sequence(entry, "an output's fidelity", len(FIDELITY)) or [None]
+        output: dict[str, Scalar] = {"output": checked.text(name, "an output's name")}
+        checked.plain(figures, "fidelity")
+        if len(figures) != len(FIDELITY) - 1:
+            raise checked.fail("an output's fidelity has other figures")
+        for key, figure in zip(FIDELITY[1:], figures, strict=True):
+            if not isinstance(figure, (int, float, type(None))) or isinstance(figure, bool):
+                raise checked.fail(f"the {key} of an output is no number")
+            output[key] = figure
+        found.append(output)
+    return tuple(found)

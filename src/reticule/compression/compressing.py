@@ -7,6 +7,7 @@ metadata without a byte of its weights changing.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ from reticule.compression.sets import Sets
 from reticule.data import Data, Preprocessing
 from reticule.engine import Model
 from reticule.errors import RecipeError
+from reticule.evaluation.fidelity import Fidelity, worst_error
+from reticule.evaluation.inputs import Arrays
 from reticule.forms import Packed
 from reticule.graph import Network
 from reticule.graph.trimming import named_after_nodes
@@ -42,6 +45,7 @@ def compress(
     test: Data | None = None,
     recipe: str | Path | Recipe = "deep-compression",
     max_drop: float | None = None,
+    max_error: float | None = None,
     max_bytes: int | None = None,
     minutes: float | None = None,
     seed: int = 0,
@@ -57,10 +61,12 @@ def compress(
 ) -> Result:
     """Compress a network with a recipe and measure the decoded file.
 
-    ``train`` is what the network is retrained on.  ``val`` serves for choices (default:
-    a seeded, stratified tenth of ``train``), ``test`` only for the two figures of the
-    report.  ``max_drop`` is the number of points of accuracy that may be lost,
-    ``max_bytes`` the size that the file may have; give one of them.
+    ``train`` is what the network is retrained on, or calibrated with; labels are needed for
+    accuracies only.  ``val`` serves for choices (default: a seeded, stratified tenth of
+    ``train``), ``test`` only for the figures of the report.  ``max_drop`` is the number of points
+    of accuracy that may be lost, ``max_error`` the error of the answers in percent (see
+    :mod:`reticule.evaluation.fidelity`), ``max_bytes`` the size that the file may have; all that
+    are given must hold, against the network that was given.
     ``minutes`` is about what all training may take; without it the same seed gives the same
     file on every machine of a kind.
     ``device`` is where training runs: "cpu", "cuda", or "auto", a GPU where PyTorch sees one.
@@ -81,15 +87,16 @@ def compress(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     given = network if isinstance(network, Packed) else Packed.of(network)
     network = given.network().check()
-    budget = Budget(max_drop, None, max_bytes, minutes).check()
-    if max_drop is not None and max_bytes is not None:
-        raise RecipeError("give max_drop or max_bytes, not both: one would contradict the other")
+    budget = Budget(max_drop, max_error, max_bytes, minutes).check()
     if preset not in PRESETS:
         raise RecipeError(f"there is no preset '{preset}'; use one of {', '.join(PRESETS)}")
     if recipe.needs_data and train is None:
-        raise RecipeError(f"recipe '{recipe.name}' retrains the network: give it training images")
+        raise RecipeError(f"recipe '{recipe.name}' looks at inputs: give it some with --train")
     original = Packed.of(network)
     sets = Sets.of(Model(original), train, val, test, seed)
+    sets.check_budget(budget)
+    for remark in sets.remarks:
+        progress.say(remark)
     about = About(
         preprocessing=preprocessing or sets.preprocessing,
         labels=sets.labels or tuple(labels),
@@ -97,10 +104,11 @@ def compress(
     )
     if provenance:
         about = replace(about, recipe=recipe.to_json(), seed=seed)
-    file = _File(about, preset, provenance, measured=bool(sets.given))
+    file = _File(about, preset, provenance)
     settings = {"preset": preset}
     run = Run(
-        recipe, network, given, sets, budget, seed, device, settings, file.size, progress
+        recipe, network, given, sets, budget, seed, device, settings, file.size,
+        about.preprocessing, progress,
     )  # fmt: skip
     steps = None
     if journal is not None:
@@ -124,21 +132,23 @@ class _File:
     about: About
     preset: str
     provenance: bool
-    measured: bool
 
     def size(self, packed: Packed) -> int:
-        """Bytes of the whole file, within those that a digit of the accuracy takes."""
+        """Bytes of the whole file, within those that digits of what is measured take."""
         about = self.about
-        if self.provenance and self.measured:
-            about = replace(about, accuracy=_accuracy(88.8888, 88.8888, "test"))
+        if self.provenance:
+            unknown = (88.88, 8.888, 88.88, 88.88)
+            fidelity = tuple(Fidelity(n, *unknown).rounded() for n in packed.graph.outputs)
+            about = replace(about, accuracy=_accuracy(88.8888, 88.8888, "test"), fidelity=fidelity)
         packed = replace(packed, graph=named_after_nodes(packed.graph))
-        return len(dumps(packed, about, self.preset)) + SLACK
+        return len(dumps(packed, about, self.preset)) + SLACK * (1 + len(packed.graph.outputs))
 
-    def bytes(self, packed: Packed, figures: Figures | None = None, on: str | None = None) -> bytes:
+    def bytes(self, packed: Packed, figures: Figures | None = None) -> bytes:
         about = self.about
         if figures is not None and self.provenance:
-            accuracy = _accuracy(figures.accuracy_before, figures.accuracy_after, on)
-            about = replace(about, accuracy=accuracy)
+            accuracy = _accuracy(figures.accuracy_before, figures.accuracy_after, figures.on)
+            fidelity = tuple(each.rounded() for each in figures.fidelity)
+            about = replace(about, accuracy=accuracy, fidelity=fidelity)
         return dumps(packed, about, self.preset)
 
 
@@ -152,17 +162,26 @@ def _measured(
 ) -> Result:
     """The file's bytes, decoded and evaluated in a fresh process."""
     sets = run.sets
-    judged = sets.test or sets.held_out
-    measured_on = "test" if sets.test else "val" if sets.held_out else None
-    figures = Figures(None, None, None, ())
-    blob = file.bytes(packed)
-    if judged is not None:
-        begun = time.monotonic()
-        figures = measure_file(original, blob, judged, sets.held_out)
-        blob = file.bytes(packed, figures, measured_on)
-        nonzero = sum(form.nonzero for form in packed.forms.values())
-        seconds = time.monotonic() - begun
-        stages.append(StageRecord("decoded file", figures.accuracy_held_out, seconds, nonzero))
+    judged: Data | Arrays | None = sets.test or sets.held_out
+    on = "test" if sets.test else "val"
+    if judged is None:
+        judged, on = Arrays(run.witness(None).inputs), "generated"
+        run.progress.say(
+            "without inputs of its own the network was compared with the original on generated "
+            "ones: give --val or --train for a figure that can be trusted"
+        )
+    begun = time.monotonic()
+    figures = measure_file(original, file.bytes(packed), on, judged, sets.held_out)
+    blob = file.bytes(packed, figures)
+    nonzero = sum(form.nonzero for form in packed.forms.values())
+    seconds = time.monotonic() - begun
+    error = worst_error(figures.fidelity)
+    stages.append(
+        StageRecord(
+            "decoded file", figures.accuracy_held_out, seconds, nonzero,
+            error_percent=error if error is not None and math.isfinite(error) else None,
+        )
+    )  # fmt: skip
     decoded = loads(blob)
     return Result(
         blob,
@@ -175,7 +194,10 @@ def _measured(
         decoded.bytes_weights,
         figures.accuracy_before,
         figures.accuracy_after,
-        measured_on,
+        None if on == "generated" else on,
+        figures.fidelity,
+        on,
+        len(judged),
         run.budget,
         time.monotonic() - start,
         decoded.tensor_bytes,
@@ -183,5 +205,7 @@ def _measured(
     )
 
 
-def _accuracy(before: float | None, after: float | None, measured_on: str | None) -> dict[str, Any]:
-    return {"before": before, "after": after, "measured_on": measured_on}
+def _accuracy(before: float | None, after: float | None, measured_on: str) -> dict[str, Any]:
+    """What the file says of its accuracy, as far as there is one, and of where it was measured."""
+    known = {} if after is None else {"before": before, "after": after}
+    return {**known, "measured_on": measured_on}

@@ -10,6 +10,7 @@ from reticule.data import Data
 from reticule.engine import Model
 from reticule.evaluation.answers import Answers, answers_of
 from reticule.evaluation.fidelity import Fidelity
+from reticule.evaluation.inputs import Arrays
 from reticule.evaluation.process import measure
 from reticule.files import write_whole
 from reticule.forms import Packed
@@ -19,8 +20,11 @@ from reticule.forms import Packed
 class Figures:
     """What was measured of a file: accuracies in percent, None without labels for a classifier.
 
-    ``accuracy_held_out`` is that of the decoded file on the held-out images.
+    ``accuracy_held_out`` is that of the decoded file on the held-out images, ``on`` says which
+    inputs the other figures belong to: "test", "val" or "generated".
     """
+
+    on: str
 
     accuracy_before: float | None
     accuracy_after: float | None
@@ -28,7 +32,9 @@ class Figures:
     fidelity: tuple[Fidelity, ...]
 
 
-def measure_file(original: Packed, blob: bytes, judged: Data, held_out: Data | None) -> Figures:
+def measure_file(
+    original: Packed, blob: bytes, on: str, judged: Data | Arrays, held_out: Data | None
+) -> Figures:
     """Measure the bytes of a file on ``judged``, compared with the original on the same inputs."""
     with tempfile.TemporaryDirectory(prefix="reticule-") as name:
         folder = Path(name)
@@ -39,4 +45,4 @@ def measure_file(original: Packed, blob: bytes, judged: Data, held_out: Data | N
         other = found.accuracy
         if held_out is not None and held_out is not judged and held_out.labelled:
             other = measure(path, held_out).accuracy
-    return Figures(exact.accuracy, found.accuracy, other, found.fidelity)
+    return Figures(on, exact.accuracy, found.accuracy, other, found.fidelity)

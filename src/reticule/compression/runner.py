@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reticule.budget import Budget
+from reticule.compression.guard import collapse
 from reticule.compression.sets import Sets
+from reticule.data import Preprocessing
 from reticule.forms import Packed
 from reticule.graph import Network
 from reticule.journal import Journal
@@ -26,7 +29,11 @@ from reticule.recipes import Recipe
 from reticule.records import StageRecord
 
 if TYPE_CHECKING:
-    from reticule.methods import Context
+    from reticule.methods import Context, Method, Outcome
+    from reticule.tuning.problem import Problem
+    from reticule.tuning.witness import Witness
+
+MOST_GENERATED = 64
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ class Run:
     device: str
     settings: Mapping[str, Any]
     file_size: Callable[[Packed], int]
+    preprocessing: Preprocessing | None
     progress: Progress
 
     def keys(self) -> list[str]:
@@ -75,7 +83,7 @@ class Run:
         import torch
 
         context = self._context()
-        records = [self._record("original", packed, context, time.monotonic(), {}, {})]
+        records = [self._record(_Step("original", packed), context, time.monotonic())]
         for number, stage in enumerate(self.recipe.stages):
             if journal and (done := journal.finished(number)):
                 packed, record = done
@@ -84,16 +92,36 @@ class Run:
                 seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
                 torch.manual_seed(seed)
                 outcome = stage.method.apply(packed, replace(context, seed=seed))
-                packed = outcome.packed
-                record = self._record(
-                    stage.name, packed, context, start, outcome.skipped, outcome.notes
-                )
+                step = self._guarded(number, packed, outcome, context)
+                packed = step.packed
+                record = self._record(step, context, start)
                 if journal:
                     journal.add(number, packed, record)
             if stage.method.settles:
                 context = replace(context, reference=packed.network())
             records.append(record)
         return packed, records
+
+    def _guarded(self, number: int, before: Packed, outcome: Outcome, context: Context) -> _Step:
+        """What a stage made; or what it got, if no training follows and it destroyed that."""
+        stage = self.recipe.stages[number]
+        step = _Step(stage.name, outcome.packed, outcome.skipped, outcome.notes)
+        later = self.recipe.stages[number + 1 :]
+        if outcome.packed is before or any(trains(other.method) for other in later):
+            return step
+        assert context.witness is not None
+        # Training may rightly find other answers: all that is asked of it is that there are some.
+        trained = trains(stage.method)
+        reason = collapse(
+            before.graph,
+            context.witness.exact if trained else context.witness.answers(before),
+            context.witness.answers(outcome.packed),
+            None if trained else self.recipe.ceiling,
+        )
+        if not reason:
+            return step
+        self.progress.say(f"{stage.name}: undone, as it destroys the network: {reason}")
+        return replace(step, packed=before, undone=reason)
 
     def _context(self) -> Context:
         """What methods may use."""
@@ -112,28 +140,56 @@ class Run:
             self.network,
             given=self.given,
             problem=problem,
+            witness=self.witness(problem),
             max_drop=self.budget.max_drop,
+            max_error=self.budget.max_error,
             max_bytes=self.budget.max_bytes,
             file_size=self.file_size,
             unseen=self.sets.unseen,
             progress=self.progress,
         )
 
-    def _record(
-        self,
-        name: str,
-        packed: Packed,
-        context: Context,
-        start: float,
-        skipped: Mapping[str, str],
-        notes: Mapping[str, Any],
-    ) -> StageRecord:
+    def witness(self, problem: Problem | None) -> Witness:
+        """Inputs that no stage may learn from: held-out ones, or generated ones without data."""
+        from reticule.tuning.generated import inputs_like_training
+        from reticule.tuning.witness import Witness, witnesses
+
+        if problem is not None:
+            return problem.witness
+        count = min(witnesses(self.network), MOST_GENERATED)
+        inputs = inputs_like_training(self.network, count, self.seed, self.preprocessing)
+        return Witness.of(self.network, inputs, generated=True)
+
+    def _record(self, step: _Step, context: Context, start: float) -> StageRecord:
+        packed = step.packed
         accuracy = context.problem.accuracy(packed) if context.problem else None
+        error = context.witness.error(packed) if context.witness else math.inf
         nonzero = sum(form.nonzero for form in packed.forms.values())
         seconds = time.monotonic() - start
-        shown = "" if accuracy is None else f"{accuracy:.2f} % on held-out images, "
-        self.progress.say(f"{name}: {shown}{nonzero:,} weights, {duration(seconds)}")
-        return StageRecord(name, accuracy, seconds, nonzero, skipped, notes)
+        shown = [f"error {error:.2f} %", f"{nonzero:,} weights", duration(seconds)]
+        if accuracy is not None:
+            shown.insert(0, f"{accuracy:.2f} % on held-out images")
+        self.progress.say(f"{step.name}: {', '.join(shown)}")
+        finite = error if math.isfinite(error) else None
+        return StageRecord(
+            step.name, accuracy, seconds, nonzero, step.skipped, step.notes, finite, step.undone
+        )
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What a stage left behind."""
+
+    name: str
+    packed: Packed
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    undone: str = ""
+
+
+def trains(method: Method) -> bool:
+    """Whether a method wins back what was lost before it."""
+    return bool(getattr(method, "trains", False))  # methods of others may not say
 
 
 def _text(value: Mapping[str, Any] | Sequence[Any]) -> bytes:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from reticule.budget import Budget
 from reticule.data import Data, Preprocessing
 from reticule.engine import Model
-from reticule.evaluation.task import classes_of
+from reticule.errors import RecipeError
+from reticule.evaluation.task import classes_of, is_classified
 
 MOST_HELD_OUT = 10_000
 
@@ -15,13 +17,16 @@ MOST_HELD_OUT = 10_000
 class Sets:
     """To train and calibrate on, to decide on, to report on.
 
-    ``unseen`` says that the held-out inputs are new to the network that was given.
+    ``unseen`` says that the held-out inputs are new to the network that was given, ``classified``
+    that they have labels for a classifier.
     """
 
     train: Data | None
     held_out: Data | None
     test: Data | None
     unseen: bool
+    classified: bool = False
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -30,10 +35,37 @@ class Sets:
         """The sets for a network; DataError says what does not fit it."""
         inputs, classes = model.graph.inputs, classes_of(model.graph) or None
         train, val, test = (data and data.fitted(inputs, classes) for data in (train, val, test))
+        remarks = []
         unseen = val is not None
-        if train is not None and val is None:
+        if train is not None and val is None and len(train) == 1:
+            val = train
+            remarks.append(f"{train.name}: one input only, so it serves for choices, too")
+        elif train is not None and val is None:
             train, val = train.split(min(0.1, MOST_HELD_OUT / len(train)), seed)
-        return cls(train, val, test, unseen)
+        sets = cls(train, val, test, unseen, is_classified(model.graph, val), tuple(remarks))
+        return sets
+
+    def check_budget(self, budget: Budget) -> None:
+        """Raise RecipeError for a budget that these inputs cannot tell anything about."""
+        if budget.max_drop is None:
+            return
+        if self.held_out is None and self.test is None:
+            raise RecipeError(
+                "max_drop needs images with labels to measure on; give train, val or test, "
+                "or a max_error, which needs none"
+            )
+        if not self.classified and not (self.held_out is None and self.test is not None):
+            judged = self.held_out or self.test
+            assert judged is not None
+            reason = (
+                "the network's first output is no list of scores, one for each class"
+                if judged.labelled
+                else "there are no labels"
+            )
+            raise RecipeError(
+                f"{judged.name}: {reason}, so max_drop cannot be measured; give max_error, "
+                "which compares answers with the original's"
+            )
 
     @property
     def given(self) -> tuple[Data, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from reticule.data import Data
 from reticule.engine import Model
 from reticule.errors import DataError
+from reticule.evaluation.inputs import Inputs
 from reticule.evaluation.task import classes_of
 
 BATCH = 128
@@ -91,7 +92,7 @@ def first_output(answer: np.ndarray | tuple[np.ndarray, ...]) -> np.ndarray:
     return logits.reshape(len(logits), -1)
 
 
-def milliseconds(model: Model, data: Data) -> float:
+def milliseconds(model: Model, data: Inputs) -> float:
     """Median time of one input at a time, after a warm-up of a tenth as many."""
     count = min(TIMED_IMAGES, len(data))
     times = []

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from reticule.data import Data
 from reticule.engine import Model
 from reticule.evaluation.accuracy import BATCH, Counter, first_output
+from reticule.evaluation.inputs import Inputs
 from reticule.evaluation.task import is_classified
 
 
@@ -31,7 +31,7 @@ class Answers:
             yield tuple(array[start : start + size] for array in arrays)
 
 
-def answers_of(model: Model, data: Data, folder: Path) -> Answers:
+def answers_of(model: Model, data: Inputs, folder: Path) -> Answers:
     """Run all of ``data``, fitted to the model, through it; the outputs go into the folder."""
     classified = is_classified(model.graph, data)
     counter = Counter(first_classes(model)) if classified else None

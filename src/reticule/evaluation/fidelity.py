@@ -49,6 +49,13 @@ class Fidelity:
             "agreement": self.agreement if self.agreement is None else _finite(self.agreement),
         }
 
+    def rounded(self) -> dict[str, str | float | None]:
+        """As :meth:`to_json`, with as many digits as mean something: what a file keeps."""
+        return {
+            name: float(f"{value:.4g}") if isinstance(value, float) else value
+            for name, value in self.to_json().items()
+        }
+
 
 def worst_error(fidelity: Iterable[Fidelity]) -> float | None:
     """The error of a network in percent: that of its worst output; None without any."""

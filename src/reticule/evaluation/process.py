@@ -30,6 +30,7 @@ from reticule.evaluation.accuracy import (
 )
 from reticule.evaluation.answers import Answers, as_tuple, first_classes
 from reticule.evaluation.fidelity import Fidelity, fidelity_of
+from reticule.evaluation.inputs import Arrays
 from reticule.evaluation.task import is_classified
 
 _CODE = "from reticule.evaluation.process import main; main()"
@@ -51,7 +52,7 @@ class Measured:
     peak_rss_mib: float
 
 
-def measure(ret: Path, data: Data, exact: Answers | None = None) -> Measured:
+def measure(ret: Path, data: Data | Arrays, exact: Answers | None = None) -> Measured:
     """Decode a ``.ret`` file in a fresh process and run all of ``data`` through it.
 
     ``data`` is fitted to the network; ``exact`` are the answers of the network that the file is
@@ -62,7 +63,7 @@ def measure(ret: Path, data: Data, exact: Answers | None = None) -> Measured:
         _send_inputs(data, folder)
         job = {
             "ret": str(ret.resolve()),
-            "pixels": data.holds_images,
+            "pixels": _pixels(data) is not None,
             "labelled": data.labelled,
             "answers": [str(file) for file in exact.files] if exact else [],
         }
@@ -77,13 +78,14 @@ def measure(ret: Path, data: Data, exact: Answers | None = None) -> Measured:
     return Measured(fidelity=fidelity, **found)
 
 
-def _send_inputs(data: Data, folder: Path) -> None:
+def _send_inputs(data: Data | Arrays, folder: Path) -> None:
     """All inputs and labels as ``.npy`` files."""
+    pixels = _pixels(data)
     arrays: list[np.ndarray] = []
     start = 0
     for index in range(0, len(data), BATCH):
         chosen = np.arange(index, min(index + BATCH, len(data)))
-        parts = (data.images(chosen),) if data.holds_images else data.inputs(chosen)
+        parts = (pixels.images(chosen),) if pixels else data.inputs(chosen)
         if not arrays:
             arrays = [
                 np.lib.format.open_memmap(
@@ -96,6 +98,11 @@ def _send_inputs(data: Data, folder: Path) -> None:
         start += len(chosen)
     if data.labelled:
         np.save(folder / "labels.npy", data.labels)
+
+
+def _pixels(data: Data | Arrays) -> Data | None:
+    """The data, if what it holds are pixels."""
+    return data if isinstance(data, Data) and data.holds_images else None
 
 
 # In the fresh process -------------------------------------------------------------------------
@@ -115,8 +122,8 @@ def _measured(folder: Path) -> Measured:
     job = json.loads((folder / "job.json").read_text("utf-8"))
     model = Model.load(job["ret"])
     exact = Answers(tuple(map(Path, job["answers"])), None) if job["answers"] else None
-    data = _Sent(folder, model, job["pixels"], job["labelled"])
-    classified = is_classified(model.graph, data)  # type: ignore[arg-type]
+    data = _received(folder, model, job["pixels"], job["labelled"])
+    classified = is_classified(model.graph, data)
     counter = Counter(first_classes(model)) if classified else None
 
     def answered() -> Iterator[tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]]:
@@ -135,31 +142,17 @@ def _measured(folder: Path) -> Measured:
         counter.top5 if counter else None,
         fidelity if exact else (),
         len(data),
-        milliseconds(model, data),  # type: ignore[arg-type]
+        milliseconds(model, data),
         peak_rss_mib(),
     )
 
 
-class _Sent:
-    """Inputs that were sent, as the model takes them."""
-
-    def __init__(self, folder: Path, model: Model, pixels: bool, labelled: bool) -> None:
-        files = [folder / f"input-{number}.npy" for number in range(len(model.graph.inputs))]
-        self._arrays = [np.load(file, mmap_mode="r") for file in files]
-        about = model.about
-        self._preprocessing = about.preprocessing if about and pixels else None
-        self.labelled = labelled
-        self.labels = np.load(folder / "labels.npy") if labelled else np.zeros(0, np.int64)
-
-    def __len__(self) -> int:
-        return len(self._arrays[0])
-
-    def inputs(self, indices: Any) -> tuple[np.ndarray, ...]:
-        parts = tuple(array[indices] for array in self._arrays)
-        if self._preprocessing is not None:
-            return (self._preprocessing.apply(parts[0]),)
-        return parts
-
-    def input_batches(self, size: int) -> Iterator[tuple[np.ndarray, ...]]:
-        for start in range(0, len(self), size):
-            yield self.inputs(np.arange(start, min(start + size, len(self))))
+def _received(folder: Path, model: Model, pixels: bool, labelled: bool) -> Arrays:
+    """What was sent."""
+    files = [folder / f"input-{number}.npy" for number in range(len(model.graph.inputs))]
+    about = model.about
+    return Arrays(
+        tuple(np.load(file, mmap_mode="r") for file in files),
+        np.load(folder / "labels.npy") if labelled else None,
+        about.preprocessing if about and pixels else None,
+    )

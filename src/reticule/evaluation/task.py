@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from reticule.graph import Graph
 
 if TYPE_CHECKING:
-    from reticule.data import Data
+    from reticule.evaluation.inputs import Inputs
 
 _SHARES = ("Softmax", "LogSoftmax")
 _BOUNDED = ("Sigmoid", "HardSigmoid", "Tanh")
@@ -34,7 +34,7 @@ def classes_of(graph: Graph) -> int:
     return long[0] if len(long) == 1 and long[0] >= 2 else 0
 
 
-def is_classified(graph: Graph, data: Data | None) -> bool:
+def is_classified(graph: Graph, data: Inputs | None) -> bool:
     """Whether the network can be judged by top-1 accuracy on this data."""
     return data is not None and data.labelled and classes_of(graph) >= 2
 

@@ -11,6 +11,7 @@ to a packed network:
 ... class KeepAsIs:
 ...     '''Changes nothing.'''
 ...     needs_data = False
+...     trains = False
 ...     settles = False
 ...     def apply(self, packed, context):
 ...         return Outcome(packed)
@@ -28,6 +29,7 @@ from reticule.forms import Packed
 from reticule.graph import Network
 from reticule.progress import Progress, Silent
 from reticule.tuning.problem import Problem
+from reticule.tuning.witness import Witness
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,10 @@ class Context:
     ``original`` is the network that was given; ``reference`` what it was after the
     last stage that settled it (None: none has), which later stages should preserve.
     ``given`` is the original in the forms that it came in.
-    ``problem`` is None where no training data was given.  ``max_drop`` is the
-    number of points that the user is ready to lose (None: as few as possible),
-    ``max_bytes`` that of the whole file's bytes, which ``file_size`` tells in advance.
+    ``problem`` is None where no inputs were given; ``witness`` are inputs that no method may
+    learn from, generated ones then.  The budget is against the original: ``max_drop`` points of
+    accuracy and ``max_error`` percent that the user is ready to lose (None: as few as possible),
+    ``max_bytes`` of the whole file, which ``file_size`` tells in advance.
     ``unseen`` says that the held-out images are new to the original network, so
     that its accuracy on them can be taken at its word.
     """
@@ -57,7 +60,9 @@ class Context:
     reference: Network | None = None
     given: Packed | None = None
     problem: Problem | None = None
+    witness: Witness | None = None
     max_drop: float | None = None
+    max_error: float | None = None
     max_bytes: int | None = None
     file_size: Callable[[Packed], int] | None = None
     unseen: bool = False
@@ -68,19 +73,25 @@ class Context:
     def data(self) -> Problem:
         """The problem; RecipeError where there is none."""
         if self.problem is None:
-            raise RecipeError("this recipe retrains the network: give it images with --train")
+            raise RecipeError("this recipe retrains the network: give it inputs with --train")
         return self.problem
 
+    @property
+    def classified(self) -> bool:
+        """Whether there are labels for a classifier."""
+        return self.problem is not None and self.problem.classified
+
     @cached_property
-    def original_accuracy(self) -> float:
-        """Percent correct of the original network on the held-out images."""
-        return self.data.accuracy(Packed.of(self.original))
+    def original_score(self) -> float:
+        """How good the original network is on the held-out inputs (:meth:`Problem.score`)."""
+        return self.data.score(Packed.of(self.original))
 
 
 class Method(Protocol):
     """The interface of a method."""
 
-    needs_data: ClassVar[bool]  # cannot do without labelled images
+    needs_data: ClassVar[bool]  # cannot do without inputs; labels are never needed
+    trains: ClassVar[bool]  # wins back what stages before it have lost
     settles: ClassVar[bool]  # what it makes is what later stages should preserve
 
     def apply(self, packed: Packed, context: Context) -> Outcome: ...

@@ -22,6 +22,7 @@ class HalfPrecision:
     """
 
     needs_data: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
     settles: ClassVar[bool] = False
 
     def apply(self, packed: Packed, context: Context) -> Outcome:

@@ -26,6 +26,7 @@ class Recode:
     codebooks: Literal["sorted", "kept"] = "sorted"
 
     needs_data: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
     settles: ClassVar[bool] = True
 
     def apply(self, packed: Packed, context: Context) -> Outcome:

@@ -35,6 +35,8 @@ from reticule.errors import MissingExtra, RecipeError
 if TYPE_CHECKING:
     from reticule.methods import Method
 
+CEILING = 100.0  # percent: what a constant in the answer's place has
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -47,22 +49,28 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A chain of methods; ``to_json`` is what a ``.ret`` file keeps of it."""
+    """A chain of methods; ``to_json`` is what a ``.ret`` file keeps of it.
+
+    ``ceiling`` is the error, in percent beside the network before it, at which a stage that no
+    training follows counts as a collapse.
+    """
 
     name: str
     summary: str
     source: str
     good_for: str
     stages: tuple[Stage, ...]
+    ceiling: float = CEILING
 
     @property
     def needs_data(self) -> bool:
-        """Whether a stage retrains or measures, and so needs labelled images."""
+        """Whether a stage retrains or measures, and so needs inputs."""
         return any(stage.method.needs_data for stage in self.stages)
 
     def to_json(self) -> dict[str, Any]:
         stages = [{"method": s.name, **s.parameters} for s in self.stages]
-        return {"name": self.name, "stages": stages}
+        other = {} if self.ceiling == CEILING else {"ceiling": self.ceiling}
+        return {"name": self.name, **other, "stages": stages}
 
 
 class _File(BaseModel):
@@ -74,6 +82,7 @@ class _File(BaseModel):
     summary: str = ""
     source: str = ""
     good_for: str = ""
+    ceiling: Annotated[float, Field(gt=0, allow_inf_nan=False)] = CEILING
     stages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=100)]
 
 
@@ -103,7 +112,8 @@ def load_recipe(recipe: str | Path) -> Recipe:
         raise RecipeError(f"{where}: {_first(problem)}") from None
     _load_plugins()
     stages = tuple(_stage(where, i, raw) for i, raw in enumerate(parsed.stages, 1))
-    return Recipe(parsed.name, parsed.summary, parsed.source, parsed.good_for, stages)
+    described = (parsed.name, parsed.summary, parsed.source, parsed.good_for)
+    return Recipe(*described, stages, parsed.ceiling)
 
 
 def _read(recipe: str | Path) -> tuple[str, str]:

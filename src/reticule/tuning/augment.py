@@ -44,6 +44,15 @@ class Augmentation:
         return out
 
 
+def cautious(shape: tuple[int, int, int]) -> Augmentation:
+    """What any camera does to images (C, H, W): for networks that nobody can ask.
+
+    The smallest shift, where the image has room for it, and no mirroring.
+    """
+    side = min(shape[1:])
+    return Augmentation(max(1, round(side / SHIFTS[-1])) if side >= 16 else 0)
+
+
 def detect(accuracy: Callable[[np.ndarray], float], images: np.ndarray, seed: int) -> Augmentation:
     """The strongest augmentation that the network tolerates.
 

@@ -32,16 +32,16 @@ LARGEST_SCALE = 2.0  # a dead channel must not be blown up
 Moments = tuple[np.ndarray, np.ndarray]
 
 
-def match_moments(packed: Packed, reference: Network, images: np.ndarray) -> Packed:
+def match_moments(packed: Packed, reference: Network, inputs: tuple[np.ndarray, ...]) -> Packed:
     """The network with biases (and, where possible, weights) adjusted channel by channel.
 
-    ``images`` are preprocessed, (n, C, H, W); a few hundred unlabelled ones suffice.
+    ``inputs`` are prepared, one array for each of the network's; a few hundred suffice.
     The layers of ``packed`` must carry the same node names as those of ``reference``.
     """
-    goals = _moments(reference.graph, constant_tensors(reference), images, _layers(reference.graph))
+    goals = _moments(reference.graph, constant_tensors(reference), inputs, _layers(reference.graph))
     for name in [n for n in _layers(packed.graph) if n in goals]:
         tensors = constant_tensors(packed.network())
-        now = _moments(packed.graph, tensors, images, [name])[name]
+        now = _moments(packed.graph, tensors, inputs, [name])[name]
         packed = _adjusted(packed, name, now, goals[name])
     return packed
 
@@ -57,15 +57,18 @@ def _layers(graph: Graph) -> list[str]:
 
 @torch.no_grad()
 def _moments(
-    graph: Graph, tensors: dict[str, Tensor], images: np.ndarray, names: Sequence[str]
+    graph: Graph,
+    tensors: dict[str, Tensor],
+    inputs: tuple[np.ndarray, ...],
+    names: Sequence[str],
 ) -> dict[str, Moments]:
     """Mean and standard deviation per channel of the named layers' outputs."""
     nodes = [node for node in graph.nodes if node.name in names]
     watch = frozenset(node.outputs[0] for node in nodes)
     sums: dict[str, Tensor] = {}  # number of values, their sum and sum of squares per channel
-    for start in range(0, len(images), BATCH):
-        batch = as_input(images[start : start + BATCH])
-        values = execute(graph, tensors, batch, watch=watch)[len(graph.outputs) :]
+    for start in range(0, len(inputs[0]), BATCH):
+        batch = [as_input(part[start : start + BATCH]) for part in inputs]
+        values = execute(graph, tensors, *batch, watch=watch)[len(graph.outputs) :]
         for node, value in zip(nodes, values, strict=True):
             axis = 1 if node.op == "Conv" else value.ndim - 1
             flat = value.double().movedim(axis, 0).flatten(1)
@@ -120,11 +123,11 @@ def _scaled(form: Form, scale: np.ndarray) -> Form | None:
 
 
 def channel_spreads(
-    packed: Packed, names: Sequence[str], images: np.ndarray
+    packed: Packed, names: Sequence[str], inputs: tuple[np.ndarray, ...]
 ) -> dict[str, np.ndarray]:
-    """Standard deviation of each channel that the named layers put out, on these images."""
+    """Standard deviation of each channel that the named layers put out, on these inputs."""
     tensors = constant_tensors(packed.network())
-    moments = _moments(packed.graph, tensors, images, names)
+    moments = _moments(packed.graph, tensors, inputs, names)
     return {name: spread for name, (_, spread) in moments.items()}
 
 

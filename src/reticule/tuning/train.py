@@ -5,7 +5,9 @@ Loss for labels y, logits z of the network in training and t of the original:
     (1 - a) * CE(z, y) + a * T^2 * KL(softmax(t / T) || softmax(z / T))
 
 (Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network", 2015.)
-Further outputs of a network are distilled only.
+Further outputs of a network are distilled only.  What is no classifier, or has no labels,
+learns from the original alone: the loss is what its answers lose
+(:mod:`reticule.tuning.likelihood`).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from reticule.graph import Graph
 from reticule.progress import Progress
 from reticule.tuning.device import CPU, on_device
 from reticule.tuning.executor import execute
+from reticule.tuning.likelihood import Likelihood, logits, spreads_of
 from reticule.tuning.problem import Problem, as_input, constant_tensors
 from reticule.tuning.twins import Twin
 
@@ -104,8 +107,8 @@ def train(
             if before_step:
                 before_step(step, steps)
             _set_rate(optimiser, settings, step / max(steps, 1))
-            images, labels = next(batches)
-            loss = _loss(problem, graph, twins, teacher, images, labels, settings)
+            inputs, labels = next(batches)
+            loss = _loss(problem, graph, twins, teacher, inputs, labels, settings)
             if penalty:
                 loss = loss + penalty()
             if not math.isfinite(loss.item()):
@@ -160,16 +163,27 @@ def _set_rate(optimiser: torch.optim.Optimizer, settings: Training, done: float)
         group["lr"] = rate_at(settings, done) * group["factor"]
 
 
-def _batches(problem: Problem, size: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Shuffled, augmented batches without end."""
+def _batches(
+    problem: Problem, size: int, seed: int
+) -> Iterator[tuple[tuple[np.ndarray, ...], np.ndarray | None]]:
+    """Shuffled, augmented batches without end: inputs, and labels for a classifier."""
     rng = np.random.default_rng(seed)
     data, size = problem.train, min(size, len(problem.train))
+    labels = data.labels if problem.classified else None
     while True:
         order = rng.permutation(len(data))
         for start in range(0, len(data) - size + 1, size):
             chosen = order[start : start + size]
-            images = problem.augmentation(data.images(chosen), rng)
-            yield data.preprocessing.apply(images), data.labels[chosen]
+            yield _augmented(problem, chosen, rng), None if labels is None else labels[chosen]
+
+
+def _augmented(
+    problem: Problem, chosen: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, ...]:
+    data = problem.train
+    if not data.holds_images:
+        return data.inputs(chosen)
+    return (data.preprocessing.apply(problem.augmentation(data.images(chosen), rng)),)
 
 
 def _loss(
@@ -177,35 +191,43 @@ def _loss(
     graph: Graph,
     twins: Mapping[str, Twin],
     teacher: Mapping[str, Tensor],
-    images: np.ndarray,
-    labels: np.ndarray,
+    inputs: tuple[np.ndarray, ...],
+    labels: np.ndarray | None,
     settings: Training,
 ) -> Tensor:
-    x, y = as_input(images, problem.device), torch.from_numpy(labels).to(problem.device)
+    x = [as_input(part, problem.device) for part in inputs]
     tensors = {name: twin.tensor() for name, twin in twins.items()}
     with _arithmetic(settings.bfloat16, problem.device):
-        outputs = logits(graph, execute(graph, tensors, x))
+        raw = execute(graph, tensors, *x)
+        if labels is None:
+            return _imitation(problem, graph, raw, teacher, x)
+        outputs, y = logits(graph, raw), torch.from_numpy(labels).to(problem.device)
         if not settings.distil:
             return F.cross_entropy(outputs[0], y)
         with torch.no_grad():
-            goals = logits(problem.original.graph, execute(problem.original.graph, teacher, x))
+            goals = logits(problem.original.graph, execute(problem.original.graph, teacher, *x))
     weight, t = settings.distil, settings.temperature
     loss = (1.0 - weight) * F.cross_entropy(outputs[0], y)
     for out, goal in zip(outputs, goals, strict=True):
         soft, aim = F.log_softmax(out / t, -1), F.log_softmax(goal / t, -1)
-        divergence = F.kl_div(soft, aim, reduction="sum", log_target=True) / len(x)
+        divergence = F.kl_div(soft, aim, reduction="sum", log_target=True) / len(y)
         loss = loss + weight * t * t / len(outputs) * divergence
     return loss
 
 
-def logits(graph: Graph, outputs: tuple[Tensor, ...]) -> list[Tensor]:
-    """The outputs as (N, classes) logits, also where the network ends in a softmax."""
-    makers = {node.outputs[0]: node.op for node in graph.nodes}
-    out = []
-    for name, values in zip(graph.outputs, outputs, strict=True):
-        flat = values.float().flatten(1)
-        out.append(flat.clamp_min(1e-12).log() if makers.get(name) == "Softmax" else flat)
-    return out
+def _imitation(
+    problem: Problem,
+    graph: Graph,
+    outputs: Sequence[Tensor],
+    teacher: Mapping[str, Tensor],
+    inputs: Sequence[Tensor],
+) -> Tensor:
+    """What the answers lose beside the original's, in nats for each input."""
+    likelihood = Likelihood(spreads_of(problem.witness.exact))
+    with torch.no_grad():
+        goals = execute(problem.original.graph, teacher, *inputs)
+    exact = likelihood.compared(problem.original.graph, goals)
+    return likelihood.nats(exact, likelihood.compared(graph, outputs)).mean()
 
 
 def _arithmetic(choice: str, device: torch.device) -> AbstractContextManager:

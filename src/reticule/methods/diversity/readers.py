@@ -105,19 +105,20 @@ def reason_against(packed: Packed, channels: Channels, units: np.ndarray) -> str
 
 
 @torch.no_grad()
-def streams(packed: Packed, images: np.ndarray, names: Sequence[str]) -> Streams:
-    """Values of a network on the images, batch by batch, by name."""
+def streams(packed: Packed, inputs: tuple[np.ndarray, ...], names: Sequence[str]) -> Streams:
+    """Values of a network on its inputs, batch by batch, by name."""
     tensors = constant_tensors(packed.network())
     wanted = [name for name in dict.fromkeys(names) if name not in packed.graph.inputs]
     order = [n.outputs[0] for n in packed.graph.nodes if n.outputs[0] in wanted]
     found: dict[str, list[Tensor]] = {name: [] for name in names}
-    for start in range(0, len(images), BATCH):
-        batch = as_input(images[start : start + BATCH])
-        values = execute(packed.graph, tensors, batch, watch=frozenset(wanted))
+    for start in range(0, len(inputs[0]), BATCH):
+        batch = [as_input(part[start : start + BATCH]) for part in inputs]
+        values = execute(packed.graph, tensors, *batch, watch=frozenset(wanted))
         for name, value in zip(order, values[len(packed.graph.outputs) :], strict=True):
             found[name].append(value)
-        for name in set(names) & set(packed.graph.inputs):
-            found[name].append(batch)
+        for name, part in zip(packed.graph.inputs, batch, strict=True):
+            if name in found:
+                found[name].append(part)
     return found
 
 

@@ -65,6 +65,7 @@ class SelectUnits:
     skip: Sequence[str] = ()
 
     needs_data: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
     settles: ClassVar[bool] = False
 
     def apply(self, packed: Packed, context: Context) -> Outcome:

@@ -27,11 +27,11 @@ from reticule.methods.diversity.readers import (
     seen,
     streams,
 )
-from reticule.methods.layerwise.calibrated import CALIBRATION
+from reticule.methods.layerwise.calibrated import CALIBRATION, likelihood_of
 from reticule.methods.quantise.calibration import unseen_like
 from reticule.tuning.executor import execute
+from reticule.tuning.likelihood import Likelihood
 from reticule.tuning.problem import as_input, constant_tensors
-from reticule.tuning.train import logits
 
 if TYPE_CHECKING:
     from reticule.methods.diversity.select_units import SelectUnits
@@ -46,7 +46,7 @@ class Work:
     ``classes`` are sets of units that can be removed one by one, ``titles`` the first layer
     that makes them.  What layers see is measured on ``views``: images and blends of changed
     ones; what the answers lose on ``blends``, of which the network is as unsure as of new
-    images.  ``answers`` are the logarithms of what it says of those.
+    images.  ``answers`` is what it says of those, as the ``likelihood`` compares it.
     """
 
     stage: SelectUnits
@@ -56,9 +56,10 @@ class Work:
     classes: list[np.ndarray]
     titles: list[str]
     skipped: dict[str, str]
-    blends: np.ndarray
-    views: np.ndarray
-    answers: Tensor
+    blends: tuple[np.ndarray, ...]
+    views: tuple[np.ndarray, ...]
+    likelihood: Likelihood
+    answers: list[Tensor]
     rng: np.random.Generator
     gone: list[int] = field(default_factory=list)
     counts: dict[str, str] = field(default_factory=dict)
@@ -83,17 +84,16 @@ class Work:
         rng = np.random.default_rng(context.seed)
         drawn = np.sort(rng.permutation(len(context.data.train))[: stage.images])
         plain = context.data.train.subset(drawn)
-        images = plain.batch(np.arange(len(plain)))
-        cost = max(len(images) * sum(packed.graph.macs().values()), 1)
+        inputs = plain.inputs(np.arange(len(plain)))
+        cost = max(len(plain) * sum(packed.graph.macs().values()), 1)
         views = int(np.clip(CALIBRATION / cost, 1, VIEWS)) - 1
-        more = [
-            unseen_like(plain, context.data.augmentation, rng, mixed=True) for _ in range(views)
-        ]
-        shown = np.concatenate([images, *more])
-        blends = unseen_like(plain, context.data.augmentation, rng, mixed=True)
-        answers = log_answers(packed, blends)
+        more = [unseen_like(plain, context.data, rng, mixed=True) for _ in range(views)]
+        shown = tuple(np.concatenate(parts) for parts in zip(inputs, *more, strict=True))
+        blends = unseen_like(plain, context.data, rng, mixed=True)
+        likelihood = likelihood_of(context, inputs)
+        answers = answers_of(packed, blends, likelihood)
         kept = (channels, classes, titles, skipped)
-        return cls(stage, packed, packed, *kept, blends, shown, answers, rng)
+        return cls(stage, packed, packed, *kept, blends, shown, likelihood, answers, rng)
 
     def first_reader(self, number: int) -> int:
         order = [name for _, name in self.start.graph.weights()]
@@ -179,9 +179,8 @@ class Work:
         found = []
         for count in counts:
             tried = self.reduced(self.start, number, order[:count], readers)
-            answers = log_answers(tried, self.blends)
-            lost = (self.answers.exp() * (self.answers - answers)).sum(1).mean()
-            found.append(float(lost))
+            answers = answers_of(tried, self.blends, self.likelihood)
+            found.append(float(self.likelihood.nats(self.answers, answers).mean()))
         return found
 
     def macs(self, counts: Mapping[int, int]) -> float:
@@ -223,11 +222,14 @@ def strengths(packed: Packed, channels: Channels, units: np.ndarray) -> np.ndarr
 
 
 @torch.no_grad()
-def log_answers(packed: Packed, images: np.ndarray) -> Tensor:
-    """Logarithms of the probabilities of the first output (n, classes)."""
+def answers_of(
+    packed: Packed, inputs: tuple[np.ndarray, ...], likelihood: Likelihood
+) -> list[Tensor]:
+    """Each output as (n, values) that can be compared, float64."""
     tensors = constant_tensors(packed.network())
-    parts = []
-    for start in range(0, len(images), BATCH):
-        outputs = execute(packed.graph, tensors, as_input(images[start : start + BATCH]))
-        parts.append(logits(packed.graph, outputs)[0].double().log_softmax(1))
-    return torch.cat(parts)
+    parts: list[list[Tensor]] = []
+    for start in range(0, len(inputs[0]), BATCH):
+        batch = (as_input(part[start : start + BATCH]) for part in inputs)
+        outputs = [output.double() for output in execute(packed.graph, tensors, *batch)]
+        parts.append(likelihood.compared(packed.graph, outputs))
+    return [torch.cat(same) for same in zip(*parts, strict=True)]

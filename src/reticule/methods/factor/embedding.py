@@ -72,6 +72,7 @@ class Embedding:
     smallest: int = SMALLEST
 
     needs_data: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
     settles: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

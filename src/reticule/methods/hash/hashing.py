@@ -58,6 +58,7 @@ class Hashing:
     smallest: int = SMALLEST
 
     needs_data: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
     settles: ClassVar[bool] = False
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
@@ -101,6 +102,7 @@ class FrequencyHashing:
     smallest: int = SMALLEST
 
     needs_data: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
     settles: ClassVar[bool] = False
 
     def apply(self, packed: Packed, context: Context) -> Outcome:

@@ -40,6 +40,7 @@ class QuantiseValues:
     skip: Sequence[str] = ()
 
     needs_data: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
     settles: ClassVar[bool] = False
 
     def apply(self, packed: Packed, context: Context) -> Outcome:

@@ -11,8 +11,9 @@ from reticule.forms import Packed
 from reticule.methods.base import Context
 from reticule.methods.layerwise.walk import with_biases
 from reticule.methods.quantise.calibration import unseen_like
-from reticule.methods.quantise.judge import Judge
-from reticule.tuning.problem import Problem, evenly
+from reticule.methods.quantise.judge import Assessor
+from reticule.tuning.likelihood import Likelihood
+from reticule.tuning.problem import Problem, constant_tensors, evenly
 
 CALIBRATION = 2e10  # multiply-accumulates of one pass over the calibration images
 FEWEST, MOST = 256, 4096
@@ -20,17 +21,18 @@ FEWEST, MOST = 256, 4096
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A network whose layers can take a shift of their means, and the images to measure it on.
+    """A network whose layers can take a shift of their means, and the inputs to measure it on.
 
-    ``images`` and ``mixed`` (n, C, H, W) are preprocessed, and like none that the network has
-    seen; what matters to the answers is measured on ``mixed``.  The ``judge`` guesses
-    what a compression costs, where a budget asks for it.
+    ``inputs`` and ``mixed`` (one array for each of the network's inputs) are prepared, and like
+    none that the network has seen; what matters to the answers, by their ``likelihood``, is
+    measured on ``mixed``.  The ``assessor`` tells what a compression costs, where a budget asks.
     """
 
     packed: Packed
-    images: np.ndarray
-    mixed: np.ndarray
-    judge: Judge | None
+    inputs: tuple[np.ndarray, ...]
+    mixed: tuple[np.ndarray, ...]
+    likelihood: Likelihood
+    assessor: Assessor | None
 
     @classmethod
     def of(
@@ -43,16 +45,21 @@ class Calibrated:
         images: int | None,
         judged: bool,
     ) -> Calibrated:
-        """``images`` of them (None: by the network's size); a judge if ``judged`` and needed."""
+        """``images`` inputs (None: by the network's size); judged if ``judged`` and needed."""
         packed = with_biases(packed, names)
         rng = np.random.default_rng(context.seed)
         data = evenly(problem.train, images or images_for(packed))
-        plain = unseen_like(data, problem.augmentation, rng, mixed=False)
-        mixed = unseen_like(data, problem.augmentation, rng, mixed=True)
-        judge = None
-        if context.max_drop is not None and judged:
-            judge = Judge.of(packed.network(), problem, context.unseen, rng)
-        return cls(packed, plain, mixed, judge)
+        plain = unseen_like(data, problem, rng, mixed=False)
+        mixed = unseen_like(data, problem, rng, mixed=True)
+        likelihood = likelihood_of(context, plain)
+        assessor = Assessor.of(context, rng) if judged else None
+        return cls(packed, plain, mixed, likelihood, assessor)
+
+
+def likelihood_of(context: Context, inputs: tuple[np.ndarray, ...]) -> Likelihood:
+    """What the original's answers are compared as; ``inputs`` show how they spread."""
+    tensors = constant_tensors(context.original)
+    return Likelihood.of(context.original.graph, tensors, inputs, classified=context.classified)
 
 
 def images_for(packed: Packed) -> int:

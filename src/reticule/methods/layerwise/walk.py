@@ -35,7 +35,7 @@ BiasForm = Callable[[np.ndarray], Form]
 def walk(
     packed: Packed,
     chosen: Collection[str],
-    images: np.ndarray,
+    inputs: tuple[np.ndarray, ...],
     treat: Treatment,
     progress: Progress,
     *,
@@ -45,13 +45,16 @@ def walk(
 ) -> Packed:
     """The network with the layers of the tensors in ``chosen`` treated.
 
-    ``images`` are preprocessed, (n, C, H, W).  With ``bias_form`` biases are corrected.  With
-    ``sums`` the later one of two values that are added makes up for the errors of the other.
+    ``inputs`` are prepared, one array for each of the network's.  With ``bias_form`` biases
+    are corrected.  With ``sums`` the later one of two values that are added makes up for the
+    errors of the other.
     """
     graph = packed.graph
     tensors = constant_tensors(packed.network())
-    batches = [as_input(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
-    then: Streams = {name: batches for name in graph.inputs}
+    then: Streams = {
+        name: [as_input(part[i : i + BATCH]) for i in range(0, len(part), BATCH)]
+        for name, part in zip(graph.inputs, inputs, strict=True)
+    }
     now: Streams = dict(then)
     forms: dict[str, Form] = {}
     changed = dict(tensors)

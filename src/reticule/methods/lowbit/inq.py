@@ -63,6 +63,7 @@ class PowersOfTwo:
     training: Training = field(default_factory=Training)
 
     needs_data: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
     settles: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -26,7 +26,7 @@ def with_signs(packed: Packed, context: Context) -> tuple[Packed, int]:
     relus = [node for node in graph.nodes if node.op == "Relu"]
     data = evenly(context.data.train, IMAGES)
     names = _feeding(packed, relus)
-    spreads = channel_spreads(packed, names, data.batch(np.arange(len(data))))
+    spreads = channel_spreads(packed, names, data.inputs(np.arange(len(data))))
     for name, spread in spreads.items():
         packed = scaled_channels(packed, name, 1.0 / np.where(spread > 0, spread, 1.0))
     nodes = tuple(_signed(node) for node in packed.graph.nodes)

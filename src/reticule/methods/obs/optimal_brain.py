@@ -19,14 +19,14 @@ from reticule.methods.obs.probing import Probe, factors, probe_of
 from reticule.methods.obs.pruning import damped, masks_at, price_for, prices_of, rebuilt
 from reticule.methods.obs.survivors import quantise_survivors
 from reticule.methods.prune.threshold import density_of, prunable
-from reticule.methods.quantise.budget import Attempt, within_budget
+from reticule.methods.quantise.budget import Attempt, default_quality, within_budget
 from reticule.methods.quantise.calibration import Fisher, fisher
-from reticule.methods.quantise.judge import Judge
+from reticule.methods.quantise.judge import NOT_JUDGED, Assessor
 from reticule.methods.quantise.walk import quantised_bias
 from reticule.methods.select import SMALLEST, select
+from reticule.tuning.likelihood import Likelihood
 from reticule.tuning.problem import constant_tensors
 
-DEFAULT_QUALITY = 12.0
 BITS = 5.0  # what a weight that is kept takes in a file, its position included
 
 
@@ -59,6 +59,7 @@ class OptimalBrain:
     smallest: int = SMALLEST
 
     needs_data: ClassVar[bool] = True
+    trains: ClassVar[bool] = False
     settles: ClassVar[bool] = False
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
@@ -66,11 +67,12 @@ class OptimalBrain:
         if not names:
             return Outcome(packed, skipped)
         work = _Work.of(self, packed, names, context)
-        start = DEFAULT_QUALITY if self.quality is None else self.quality
+        start = default_quality(context) if self.quality is None else self.quality
         if self.quality is not None or not (self.quantise or self.density == "auto"):
             best, met = work.attempt(start), True
         else:
-            best, met = within_budget(context, work.attempt, start, judged=work.judge is not None)
+            before = work.assessor.verdict(packed) if work.assessor else None
+            best, met = within_budget(context, work.attempt, start, before=before)
         made = best.packed
         masks = {name: made.forms[name].dense() != 0 for name in names}
         notes: dict[str, object] = {
@@ -79,8 +81,7 @@ class OptimalBrain:
         }
         if self.quantise or self.density == "auto":
             notes |= {"quality": round(best.quality, 3), "trials": work.trials}
-        if best.predicted_drop is not None:
-            notes["predicted_drop"] = round(best.predicted_drop, 3)
+        notes |= best.verdict.notes()
         if not met:
             notes["budget"] = "not met"
         return Outcome(made, {n: r for n, r in skipped.items() if n not in work.biases}, notes)
@@ -94,10 +95,11 @@ class _Work:
     packed: Packed
     names: Sequence[str]
     context: Context
-    images: np.ndarray
+    inputs: tuple[np.ndarray, ...]
+    likelihood: Likelihood
     fisher: dict[str, Fisher]
     free: Mapping[str, np.ndarray]  # what earlier stages have not removed, (rows, columns)
-    judge: Judge | None
+    assessor: Assessor | None
     prices: dict[str, np.ndarray] = field(default_factory=dict)
     probes: dict[str, Probe] = field(default_factory=dict)
     ratios: dict[str, float] = field(default_factory=dict)
@@ -116,13 +118,16 @@ class _Work:
             images=settings.images,
             judged=settings.quality is None,
         )
-        packed, images, mixed = views.packed, views.images, views.mixed
+        packed, inputs, mixed = views.packed, views.inputs, views.mixed
         tensors = constant_tensors(packed.network())
-        found = fisher(packed.graph, tensors, mixed, context.seed, context.progress)
+        found = fisher(
+            packed.graph, tensors, mixed, views.likelihood, context.seed, context.progress
+        )
         free = {name: _matrix(_free(packed.forms[name])) for name in names}
-        work = cls(settings, packed, names, context, images, found, free, views.judge)
-        walk(packed, names, images, work.priced, context.progress, title="weighing")
-        off = factors(packed.graph, tensors, work.probes, mixed, context.progress)
+        shown = (inputs, views.likelihood)
+        work = cls(settings, packed, names, context, *shown, found, free, views.assessor)
+        walk(packed, names, inputs, work.priced, context.progress, title="weighing")
+        off = factors(packed.graph, tensors, work.probes, mixed, views.likelihood, context.progress)
         for name, factor in off.items():
             work.prices[name] *= factor
             work.fisher[name] = replace(found[name], rows=found[name].rows * factor)
@@ -165,18 +170,17 @@ class _Work:
         made = walk(
             self.packed,
             self.names,
-            self.images,
+            self.inputs,
             partial(self.pruned, densities=densities, lam=lam),
             context.progress,
             title="pruning",
             bias_form=bias_form,
             sums=True,
         )
-        drop = self.judge.drop(made) if self.judge else None
-        kept = density_of(masks)
-        shown = "" if drop is None else f", about {drop:.2f} points lost"
-        context.progress.say(f"  quality {quality:g}: {100 * kept:.3g} % of the weights{shown}")
-        return Attempt(quality, made, drop)
+        verdict = self.assessor.verdict(made) if self.assessor else NOT_JUDGED
+        kept = f"  quality {quality:g}: {100 * density_of(masks):.3g} % of the weights"
+        context.progress.say(", ".join(filter(None, (kept, str(verdict)))))
+        return Attempt(quality, made, verdict)
 
     def pruned(self, layer: Layer, densities: Mapping[str, float], lam: float) -> dict[str, Form]:
         """The forms of a layer's weights and bias, for the inputs as they are now."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from reticule.graph import Graph
@@ -21,8 +20,8 @@ from reticule.methods.obs.pruning import rebuilt
 from reticule.methods.quantise.layers import Sensitivity
 from reticule.progress import Progress
 from reticule.tuning.executor import execute
+from reticule.tuning.likelihood import Likelihood
 from reticule.tuning.problem import as_input
-from reticule.tuning.train import logits
 
 LOSS = 0.05  # nats that all trials together should cost, as far as prices tell
 MOST_REMOVED = 0.9  # share of a layer's weights that a trial removes at most
@@ -66,22 +65,20 @@ def factors(
     graph: Graph,
     tensors: Mapping[str, Tensor],
     probes: Mapping[str, Probe],
-    images: np.ndarray,
+    inputs: tuple[np.ndarray, ...],
+    likelihood: Likelihood,
     progress: Progress,
 ) -> dict[str, float]:
     """How many times its predicted loss each probe costs; 1 where nothing was predicted."""
     cost = max(sum(graph.macs().values()) * max(len(probes), 1), 1)
-    images = images[: max(FEWEST, int(CHECKED / cost))]
-    exact = _answers(graph, tensors, images)
+    inputs = tuple(part[: max(FEWEST, int(CHECKED / cost))] for part in inputs)
+    exact = _answers(graph, tensors, inputs, likelihood)
     found = {}
     with progress.bar("probing", len(probes)) as bar:
         for name, probe in probes.items():
             new = torch.from_numpy(probe.weights.astype(np.float32)).reshape(tensors[name].shape)
-            answers = _answers(graph, {**tensors, name: new}, images)
-            pairs = zip(answers, exact, strict=True)
-            lost = sum(
-                float(F.kl_div(a, b, reduction="sum", log_target=True)) for a, b in pairs
-            ) / len(images)
+            answers = _answers(graph, {**tensors, name: new}, inputs, likelihood)
+            lost = float(likelihood.nats(exact, answers).mean())
             found[name] = 1.0
             if probe.predicted > NOTHING:
                 ratio = lost / probe.predicted
@@ -90,10 +87,15 @@ def factors(
     return found
 
 
-def _answers(graph: Graph, tensors: Mapping[str, Tensor], images: np.ndarray) -> list[Tensor]:
-    """Logarithms of probabilities (n, classes) of each output."""
+def _answers(
+    graph: Graph,
+    tensors: Mapping[str, Tensor],
+    inputs: tuple[np.ndarray, ...],
+    likelihood: Likelihood,
+) -> list[Tensor]:
+    """Each output as (n, values) that can be compared."""
     parts: list[list[Tensor]] = []
-    for start in range(0, len(images), BATCH):
-        outputs = execute(graph, tensors, as_input(images[start : start + BATCH]))
-        parts.append([answer.log_softmax(1) for answer in logits(graph, outputs)])
+    for start in range(0, len(inputs[0]), BATCH):
+        outputs = execute(graph, tensors, *(as_input(p[start : start + BATCH]) for p in inputs))
+        parts.append(likelihood.compared(graph, outputs))
     return [torch.cat(same) for same in zip(*parts, strict=True)]

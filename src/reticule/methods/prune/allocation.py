@@ -17,13 +17,13 @@ import torch
 from reticule.errors import RecipeError
 from reticule.forms import Packed
 from reticule.methods.base import Context
+from reticule.methods.layerwise.calibrated import likelihood_of
 from reticule.methods.prune.automatic import free_density
 from reticule.methods.prune.scores import Scope, Shares, masks_at
 from reticule.methods.quantise.calibration import unseen_like
 from reticule.science.redundancy import SHARES
 from reticule.tuning.executor import execute
 from reticule.tuning.problem import as_input, constant_tensors, evenly
-from reticule.tuning.train import logits
 
 Measure = Literal["communities", "k-core", "effective-rank", "curvature", "sensitivity"]
 WITH_IMAGES = ("curvature", "sensitivity")
@@ -78,8 +78,8 @@ def noted(scope: Scope | Shares) -> dict[str, object]:
 def curvature(packed: Packed, names: Sequence[str], context: Context) -> dict[str, float]:
     """The root of what zeroing a weight of a layer costs the answers, in the mean.
 
-    That is E[(g w)^2] over weights w and images, with g the gradient of the logarithm of the
-    probability of a class that is drawn from the network's own answer: the diagonal of the
+    That is E[(g w)^2] over weights w and images, with g the gradient of the log-likelihood
+    of an answer that is drawn from the network's own: the diagonal of the
     Fisher information times the weight's square, the *saliency* of Optimal Brain Damage (LeCun,
     Denker, Solla, NIPS 1989) with the Fisher information in the Hessian's place (Theis et
     al., "Faster gaze prediction with dense networks and Fisher pruning", 2018).  A layer's
@@ -88,23 +88,23 @@ def curvature(packed: Packed, names: Sequence[str], context: Context) -> dict[st
     problem = context.data
     rng = np.random.default_rng(context.seed)
     sample = evenly(problem.train, CURVATURE_IMAGES)
-    images = unseen_like(sample, problem.augmentation, rng, mixed=True)
+    inputs = unseen_like(sample, problem, rng, mixed=True)
+    likelihood = likelihood_of(context, inputs)
     drawn = torch.Generator().manual_seed(context.seed)
     tensors = constant_tensors(packed.network())
     weights = [tensors[name].requires_grad_() for name in names]
     total = np.zeros(len(names))
-    with context.progress.bar("curvature", len(images)) as bar:
-        for start in range(len(images)):  # one by one: squares of gradients do not add up
-            outputs = execute(packed.graph, tensors, as_input(images[start : start + 1]))
-            target = torch.zeros(())
-            for answer in logits(packed.graph, outputs):
-                chosen = torch.multinomial(answer.detach().softmax(1), 1, generator=drawn)
-                target = target + answer.log_softmax(1).gather(1, chosen).sum()
+    count = len(inputs[0])
+    with context.progress.bar("curvature", count) as bar:
+        for start in range(count):  # one by one: squares of gradients do not add up
+            batch = (as_input(part[start : start + 1]) for part in inputs)
+            compared = likelihood.compared(packed.graph, execute(packed.graph, tensors, *batch))
+            target = likelihood.drawn(compared, drawn)
             gradients = torch.autograd.grad(target, weights, materialize_grads=True)
             parts = zip(gradients, weights, strict=True)
             total += [float((g * w.detach()).double().square().mean()) for g, w in parts]
             bar.advance(1)
-    return dict(zip(names, np.sqrt(total / max(len(images), 1)).tolist(), strict=True))
+    return dict(zip(names, np.sqrt(total / max(count, 1)).tolist(), strict=True))
 
 
 def sensitivity(packed: Packed, names: Sequence[str], context: Context) -> dict[str, float]:

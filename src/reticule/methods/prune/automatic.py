@@ -15,7 +15,7 @@ import numpy as np
 
 from reticule.forms import Packed, Sparse
 from reticule.methods.base import Context
-from reticule.tuning.problem import accuracy, constant_tensors, evenly
+from reticule.tuning.problem import evenly
 
 BISECTIONS = 9
 BISECTION_IMAGES = 2000
@@ -45,7 +45,7 @@ def free_density(
     weights = {name: packed.forms[name].dense() for name in names}
 
     def accurate(candidate: Packed) -> float:
-        return accuracy(candidate.graph, constant_tensors(candidate.network()), sample)
+        return context.data.score(candidate, sample)
 
     least = accurate(packed) - points
     low, high = math.log(max(floor, LEAST_DENSITY)), 0.0
@@ -81,11 +81,11 @@ def held_to_budget(
     tried: list[dict[str, float]] = []
     for attempt in range(attempts):
         pruned = prune(target, attempt)
-        reached = context.data.accuracy(pruned)
+        reached = context.data.score(pruned)
         tried.append({"density": target, "accuracy": reached})
         if context.max_drop is None or not context.unseen:
             break
-        if reached >= context.original_accuracy - context.max_drop:
+        if reached >= context.original_score - context.max_drop:
             break
         target = target**MILDER
     return pruned, tried

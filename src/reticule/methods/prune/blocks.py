@@ -55,6 +55,7 @@ class BlockPruning(GradualPruning):
     linear_reach: Annotated[float, Field(ge=1)] = 1.5
 
     needs_data: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
     settles: ClassVar[bool] = True
 
     def selected(self, packed: Packed) -> tuple[list[str], dict[str, str]]:

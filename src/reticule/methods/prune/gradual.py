@@ -70,6 +70,7 @@ class GradualPruning:
     training: Training = field(default_factory=Training)
 
     needs_data: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
     settles: ClassVar[bool] = True
 
     def selected(self, packed: Packed) -> tuple[list[str], dict[str, str]]:

@@ -94,6 +94,7 @@ class DynamicSurgery:
     training: Training = field(default_factory=Training)
 
     needs_data: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
     settles: ClassVar[bool] = True
 
     def apply(self, packed: Packed, context: Context) -> Outcome:

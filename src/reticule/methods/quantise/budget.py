@@ -2,29 +2,35 @@
 
 >>> sizes = {10.0: 900, 12.0: 1100, 11.0: 1000}
 >>> def attempt(quality):
-...     return Attempt(quality, sizes[quality], None)
+...     return Attempt(quality, sizes[quality])
 >>> largest_within(attempt, lambda trial: trial.packed <= 1000, start=12.0, stride=2.0, finest=1.0)
-(Attempt(quality=11.0, packed=1000, predicted_drop=None), True)
+(Attempt(quality=11.0, packed=1000, verdict=Verdict(drop=None, error=None)), True)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from reticule.methods.base import Context
+from reticule.methods.quantise.judge import NOT_JUDGED, Verdict
+from reticule.tuning.likelihood import PRECISION
 
 LOWEST, HIGHEST = -6.0, 60.0
+CLASSIFIER_QUALITY, OTHER_QUALITY = 12.0, 20.0  # where no budget asks
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A trial: what a quality gives.  ``predicted_drop`` is in points of accuracy."""
+    """A trial: what a quality gives, and what that probably loses."""
 
     quality: float
     packed: Any
-    predicted_drop: float | None
+    verdict: Verdict = NOT_JUDGED
 
 
 def within_budget(
@@ -32,36 +38,47 @@ def within_budget(
     attempt: Callable[[float], Attempt],
     start: float,
     *,
-    judged: bool,
+    before: Verdict | None,
     by_bytes: float = 0.125,
     by_drop: float = 0.25,
 ) -> tuple[Attempt, bool]:
     """The trial that the user's budget asks for, and whether it keeps it as far as is known.
 
-    The best quality whose file fits; or the lowest whose predicted drop is allowed, if drops
-    are ``judged``; else ``start``.  Qualities are told apart down to ``by_bytes`` and ``by_drop``
-    decibels.
+    The lowest quality whose answers are allowed, where the budget asks for that and trials are
+    judged; ``before`` is then what the network had lost already (None: trials are not judged).
+    Else the best quality whose file fits, or ``start``.  Qualities are told apart down to
+    ``by_bytes`` and ``by_drop`` decibels.
     """
-    if context.max_bytes is not None and context.file_size is not None:
-        size: Callable[[Any], int] = context.file_size
-        most = context.max_bytes
-        return largest_within(
+    size, most = context.file_size, context.max_bytes
+
+    def fits(trial: Attempt) -> bool:
+        return size is None or most is None or size(trial.packed) <= most
+
+    if before is not None and not before.allowed(context):
+        return attempt(start), False  # no quality can win back what is lost
+    if before is not None:
+        found, met = smallest_enough(
             attempt,
-            lambda trial: size(trial.packed) <= most,
-            start=start,
-            stride=2.0,
-            finest=by_bytes,
-        )
-    if context.max_drop is not None and judged:
-        drop = context.max_drop
-        return smallest_enough(
-            attempt,
-            lambda trial: (trial.predicted_drop or 0.0) <= drop,
+            lambda trial: trial.verdict.allowed(context),
             start=start,
             stride=2.0,
             finest=by_drop,
         )
+        return found, met and fits(found)
+    if most is not None and size is not None:
+        return largest_within(attempt, fits, start=start, stride=2.0, finest=by_bytes)
     return attempt(start), True
+
+
+def default_quality(context: Context) -> float:
+    """The quality to begin with: about that which ``max_error`` will need, if it is given.
+
+    At high rates weights lose 1 / (2 ln 2) of what their bits are worth.
+    """
+    if context.max_error is not None:
+        nats = 0.5 * PRECISION * (context.max_error / 100) ** 2
+        return float(np.clip(10 * math.log10(1 / (2 * math.log(2) * nats)), LOWEST, HIGHEST))
+    return CLASSIFIER_QUALITY if context.classified else OTHER_QUALITY
 
 
 def largest_within(

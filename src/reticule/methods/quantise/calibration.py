@@ -6,7 +6,8 @@ channel r, a small change of the weights changes the answers by
     KL(original || changed) ~ 1/2 * sum over r of importance[r] * e[r]^T H e[r]
 
 in nats per image, with H = E[x x^T] and importance[r] the sum over positions of the
-squared gradient of the log-likelihood of a class drawn from the network's own answer.
+squared gradient of the log-likelihood of an answer drawn from the network's own
+(:mod:`reticule.tuning.likelihood`: a class, or numbers for what is no classifier).
 That is the Fisher information with inputs and gradients taken as independent (K-FAC
 with a diagonal output factor: Martens & Grosse 2015).  No labels are needed, as classes are
 drawn from what the network says itself.
@@ -25,10 +26,9 @@ from torch import Tensor
 from reticule.data import Data
 from reticule.graph import Graph, Node
 from reticule.progress import Progress
-from reticule.tuning.augment import Augmentation
 from reticule.tuning.executor import execute
-from reticule.tuning.problem import as_input
-from reticule.tuning.train import logits
+from reticule.tuning.likelihood import Likelihood
+from reticule.tuning.problem import Problem, as_input
 
 BATCH = 64
 FLOOR = 0.01  # of the mean importance: a channel that is silent here may speak elsewhere
@@ -36,21 +36,23 @@ MIXED = (0.2, 0.5)  # share of the second image
 
 
 def unseen_like(
-    data: Data, augmentation: Augmentation, rng: np.random.Generator, *, mixed: bool
-) -> np.ndarray:
-    """The images as network input (n, C, H, W), changed so that the network has not seen them.
+    data: Data, problem: Problem, rng: np.random.Generator, *, mixed: bool
+) -> tuple[np.ndarray, ...]:
+    """Inputs for the network, one array for each of its own, changed so that it has not seen them.
 
     A network knows its training images by heart: on those its answers are far surer than on
     new ones, and say little about what compression will cost.  So each image is shifted
-    and mirrored as the network tolerates, and if ``mixed`` blended with another one (Zhang
-    et al., "mixup", ICLR 2018).
+    and mirrored as the network tolerates, and if ``mixed``, for a classifier, blended with another
+    one (Zhang et al., "mixup", ICLR 2018).  Inputs that are no images stay as they are.
     """
-    images = augmentation(data.images(np.arange(len(data))), rng)
-    pixels = data.preprocessing.apply(images)
-    if not mixed:
-        return pixels
+    chosen = np.arange(len(data))
+    if not data.holds_images:
+        return data.inputs(chosen)
+    pixels = data.preprocessing.apply(problem.augmentation(data.images(chosen), rng))
+    if not mixed or not problem.classified:
+        return (pixels,)
     share = rng.uniform(*MIXED, (len(pixels), 1, 1, 1)).astype(np.float32)
-    return (1 - share) * pixels + share * pixels[rng.permutation(len(pixels))]
+    return ((1 - share) * pixels + share * pixels[rng.permutation(len(pixels))],)
 
 
 @dataclass(frozen=True)
@@ -131,18 +133,28 @@ class Fisher:
 
 
 def importances(
-    graph: Graph, tensors: dict[str, Tensor], images: np.ndarray, seed: int, progress: Progress
+    graph: Graph,
+    tensors: dict[str, Tensor],
+    inputs: tuple[np.ndarray, ...],
+    likelihood: Likelihood,
+    seed: int,
+    progress: Progress,
 ) -> dict[str, np.ndarray]:
     """Importance of every output channel (float64), by the name of the weight tensor.
 
-    ``images`` (n, C, H, W) are preprocessed; one class is drawn for each.
+    ``inputs`` are prepared, one array for each of the network's; one answer is drawn for each.
     """
-    found = fisher(graph, tensors, images, seed, progress)
+    found = fisher(graph, tensors, inputs, likelihood, seed, progress)
     return {name: layer.rows for name, layer in found.items()}
 
 
 def fisher(
-    graph: Graph, tensors: dict[str, Tensor], images: np.ndarray, seed: int, progress: Progress
+    graph: Graph,
+    tensors: dict[str, Tensor],
+    inputs: tuple[np.ndarray, ...],
+    likelihood: Likelihood,
+    seed: int,
+    progress: Progress,
 ) -> dict[str, Fisher]:
     """As :func:`importances`, with what positions have in common."""
     drawn = torch.Generator().manual_seed(seed)
@@ -151,15 +163,14 @@ def fisher(
     watched = [n.outputs[0] for n in graph.nodes if n.outputs[0] in watch]
     sums: dict[str, Tensor] = {}
     common = dict.fromkeys(layers, 0.0)
-    with progress.bar("sensitivity", len(images)) as bar:
-        for start in range(0, len(images), BATCH):
-            x = as_input(images[start : start + BATCH]).requires_grad_()
-            outputs = execute(graph, tensors, x, watch=watch)
+    count = len(inputs[0])
+    with progress.bar("sensitivity", count) as bar:
+        for start in range(0, count, BATCH):
+            batch = [as_input(part[start : start + BATCH]).requires_grad_() for part in inputs]
+            outputs = execute(graph, tensors, *batch, watch=watch)
             values = dict(zip(watched, outputs[len(graph.outputs) :], strict=True))
-            target = torch.zeros(())
-            for answer in logits(graph, outputs[: len(graph.outputs)]):
-                classes = torch.multinomial(answer.detach().softmax(1), 1, generator=drawn)
-                target = target + answer.log_softmax(1).gather(1, classes).sum()
+            compared = likelihood.compared(graph, outputs[: len(graph.outputs)])
+            target = likelihood.drawn(compared, drawn)
             places = [values[node.outputs[0]] for node in layers.values()]
             gradients = torch.autograd.grad(target, places, allow_unused=True)
             for (weight, node), gradient in zip(layers.items(), gradients, strict=True):
@@ -167,12 +178,12 @@ def fisher(
                     part = channels_last(node, gradient).double().square().sum(0)
                     sums[weight] = sums[weight] + part if weight in sums else part
                     common[weight] += _common(node, gradient)
-            bar.advance(len(x))
+            bar.advance(len(batch[0]))
     found = {}
     for weight in layers:
         rows = graph.tensors[weight][0]
-        mean = sums[weight].numpy() / len(images) if weight in sums else np.zeros(rows)
-        total = float(mean.sum()) * len(images)
+        mean = sums[weight].numpy() / count if weight in sums else np.zeros(rows)
+        total = float(mean.sum()) * count
         share = common[weight] / total if total > 0 else 0.0
         found[weight] = Fisher(mean + FLOOR * mean.mean(), share)
     return found

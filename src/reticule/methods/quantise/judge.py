@@ -1,4 +1,7 @@
-"""How many points of accuracy a compression costs, guessed without labels.
+"""What a compression costs the answers, before it is measured on the decoded file.
+
+The *error* is measured on inputs that nothing was chosen on (:mod:`reticule.tuning.witness`).
+How many points of accuracy are lost is guessed, without labels:
 
 If the original network's probabilities can be taken at their word, answer b instead of its
 own answer a loses p(a) - p(b) correct answers on average.  Their mean over images is the
@@ -22,17 +25,19 @@ from torch import Tensor
 from reticule.data import Data
 from reticule.forms import Packed
 from reticule.graph import Graph, Network
+from reticule.methods.base import Context
 from reticule.methods.quantise.calibration import unseen_like
 from reticule.tuning.executor import execute
+from reticule.tuning.likelihood import logits
 from reticule.tuning.problem import (
     EVALUATION_BATCH,
     Problem,
+    answers,
     as_input,
     constant_tensors,
     evenly,
-    predictions,
 )
-from reticule.tuning.train import logits
+from reticule.tuning.witness import Witness
 
 JUDGEMENT = 1.2e11  # multiply-accumulates of one judgement
 FEWEST, MOST = 512, 4096
@@ -40,15 +45,70 @@ MISTAKES = 0.6  # share of the changed answers to known images that are mistakes
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What a network probably loses: points of accuracy, and its error in percent.
+
+    None where nobody asked.
+    """
+
+    drop: float | None = None
+    error: float | None = None
+
+    def allowed(self, context: Context) -> bool:
+        """Whether the user's budget for the answers is kept, as far as is known."""
+        most_drop, most_error = context.max_drop, context.max_error
+        drop_kept = self.drop is None or most_drop is None or self.drop <= most_drop
+        return drop_kept and (self.error is None or most_error is None or self.error <= most_error)
+
+    def notes(self) -> dict[str, object]:
+        """For the record of a stage."""
+        named = {"predicted_drop": self.drop, "predicted_error": self.error}
+        return {name: round(value, 3) for name, value in named.items() if value is not None}
+
+    def __str__(self) -> str:
+        parts = [] if self.drop is None else [f"about {self.drop:.2f} points lost"]
+        return ", ".join(parts if self.error is None else [*parts, f"error {self.error:.2f} %"])
+
+
+NOT_JUDGED = Verdict()
+
+
+@dataclass(frozen=True)
+class Assessor:
+    """Judges networks by what the budget asks for, always against the original."""
+
+    judge: Judge | None
+    witness: Witness | None
+
+    @classmethod
+    def of(cls, context: Context, rng: np.random.Generator) -> Assessor | None:
+        """None where the budget asks nothing of the answers."""
+        judge = None
+        if context.max_drop is not None and context.problem is not None and context.classified:
+            judge = Judge.of(context.original, context.problem, context.unseen, rng)
+        witness = None
+        if context.max_error is not None:
+            witness = context.witness or (context.problem and context.problem.witness)
+        return cls(judge, witness) if judge or witness else None
+
+    def verdict(self, packed: Packed) -> Verdict:
+        """What a network loses."""
+        return Verdict(
+            self.judge.drop(packed) if self.judge else None,
+            self.witness.cautious_error(packed) if self.witness else None,
+        )
+
+
+@dataclass(frozen=True)
 class Judge:
     """Compares answers with those of the original.
 
-    ``mixed`` images (n, C, H, W) and ``probabilities`` (n, classes), what the original says of
-    them; and ``answers`` to images as they are.  If those are new to the original
-    (``unseen``), only their labels count.
+    ``mixed`` inputs (one array for each of the network's) and ``probabilities`` (n, classes), what
+    the original says of them; and ``answers`` to inputs as they are.  If those are new to the
+    original (``unseen``), only their labels count.
     """
 
-    mixed: np.ndarray
+    mixed: tuple[np.ndarray, ...]
     probabilities: Tensor
     plain: Data
     answers: np.ndarray
@@ -60,24 +120,25 @@ class Judge:
     ) -> Judge:
         graph, tensors = original.graph, constant_tensors(original)
         if unseen:
-            nothing, data = np.zeros(0, np.float32), problem.held_out
-            return cls(nothing, torch.zeros(0), data, _answers(graph, tensors, data), True)
+            data = problem.held_out
+            return cls((), torch.zeros(0), data, _answers(graph, tensors, data), True)
         macs = max(sum(graph.macs().values()), 1)
         sample = evenly(problem.held_out, int(np.clip(JUDGEMENT / macs, FEWEST, MOST)))
-        images = unseen_like(sample, problem.augmentation, rng, mixed=True)
+        images = unseen_like(sample, problem, rng, mixed=True)
         probabilities = _probabilities(graph, tensors, images)
         return cls(images, probabilities, sample, _answers(graph, tensors, sample), False)
 
     def drop(self, packed: Packed) -> float:
         """Points of accuracy that are probably lost; rather too many than too few."""
         tensors = constant_tensors(packed.network())
-        answers = _answers(packed.graph, tensors, self.plain)
-        changed = answers != self.answers
+        found = _answers(packed.graph, tensors, self.plain)
+        changed = found != self.answers
         if self.unseen:
-            right = [(a == self.plain.labels).astype(float) for a in (self.answers, answers)]
-            uncertain = np.sqrt(np.sum(changed)) / len(answers)
+            right = [(a == self.plain.labels).astype(float) for a in (self.answers, found)]
+            uncertain = np.sqrt(np.sum(changed)) / len(found)
             return 100.0 * float(np.mean(right[0] - right[1]) + uncertain)
-        guesses = torch.from_numpy(predictions(packed.graph, tensors, (self.mixed,)))
+        outputs = answers(packed.graph, tensors, self.mixed)[0]
+        guesses = torch.from_numpy(outputs.reshape(len(outputs), -1).argmax(1))
         own = self.probabilities.max(1).values
         lost = own - self.probabilities.gather(1, guesses[:, None])[:, 0]
         expected = expected_drop(100.0 * float(lost.mean()))
@@ -97,15 +158,21 @@ def expected_drop(lost: float) -> float:
 
 
 def _answers(graph: Graph, tensors: dict[str, Tensor], data: Data) -> np.ndarray:
-    batches = (images for images, _ in data.batches(EVALUATION_BATCH))
-    return np.concatenate([predictions(graph, tensors, (images,)) for images in batches])
+    parts = [
+        answers(graph, tensors, inputs)[0].reshape(len(inputs[0]), -1).argmax(1)
+        for inputs in data.input_batches(EVALUATION_BATCH)
+    ]
+    return np.concatenate(parts)
 
 
 @torch.no_grad()
-def _probabilities(graph: Graph, tensors: dict[str, Tensor], images: np.ndarray) -> Tensor:
+def _probabilities(
+    graph: Graph, tensors: dict[str, Tensor], inputs: tuple[np.ndarray, ...]
+) -> Tensor:
     """(n, classes) of the first output."""
     parts = []
-    for start in range(0, len(images), EVALUATION_BATCH):
-        outputs = execute(graph, tensors, as_input(images[start : start + EVALUATION_BATCH]))
+    for start in range(0, len(inputs[0]), EVALUATION_BATCH):
+        batch = [as_input(part[start : start + EVALUATION_BATCH]) for part in inputs]
+        outputs = execute(graph, tensors, *batch)
         parts.append(logits(graph, outputs)[0].softmax(1))
     return torch.cat(parts)

@@ -11,7 +11,6 @@ import numpy as np
 from reticule import _native
 from reticule.codec.arrays import Layout
 from reticule.codec.quantiser import (
-    Factor,
     dct_hessian,
     factor,
     fit_step,

@@ -12,16 +12,15 @@ from pydantic import Field
 from reticule.forms import Dense, Form, Packed
 from reticule.methods.base import Context, Outcome, method
 from reticule.methods.layerwise.calibrated import Calibrated
-from reticule.methods.quantise.budget import Attempt, within_budget
+from reticule.methods.quantise.budget import Attempt, default_quality, within_budget
 from reticule.methods.quantise.calibration import importances
-from reticule.methods.quantise.judge import Judge
+from reticule.methods.quantise.judge import NOT_JUDGED, Assessor
 from reticule.methods.quantise.layers import Choice
 from reticule.methods.quantise.plain import quantise_plainly
 from reticule.methods.quantise.walk import Settings, quantise_network
 from reticule.methods.select import select
 from reticule.tuning.problem import constant_tensors
 
-DEFAULT_QUALITY = 12.0
 PLAIN_QUALITY = 24.0
 
 
@@ -46,6 +45,7 @@ class TrellisQuantisation:
     skip: Sequence[str] = ()
 
     needs_data: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
     settles: ClassVar[bool] = False
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
@@ -55,8 +55,7 @@ class TrellisQuantisation:
         work = _Work.of(self, packed, names, context)
         best, met = work.search()
         notes: dict[str, object] = {"quality": round(best.quality, 3), "trials": work.trials}
-        if best.predicted_drop is not None:
-            notes["predicted_drop"] = round(best.predicted_drop, 3)
+        notes |= best.verdict.notes()
         if not met:
             notes["budget"] = "not met"
         biases = {
@@ -81,9 +80,9 @@ class _Work:
     packed: Packed
     names: Sequence[str]
     context: Context
-    images: np.ndarray | None
+    inputs: tuple[np.ndarray, ...] | None
     chosen: dict[str, np.ndarray]
-    judge: Judge | None
+    assessor: Assessor | None
     choices: dict[str, Choice] = field(default_factory=dict)
     trials: int = 0
 
@@ -93,7 +92,10 @@ class _Work:
     ) -> _Work:
         problem = context.problem
         if problem is None:
-            return cls(settings, packed, names, context, None, {}, None)
+            assessor = None
+            if settings.quality is None:
+                assessor = Assessor.of(context, np.random.default_rng(context.seed))
+            return cls(settings, packed, names, context, None, {}, assessor)
         views = Calibrated.of(
             packed,
             names,
@@ -104,36 +106,45 @@ class _Work:
         )
         tensors = constant_tensors(views.packed.network())
         found = importances(
-            views.packed.graph, tensors, views.mixed, context.seed, context.progress
+            views.packed.graph,
+            tensors,
+            views.mixed,
+            views.likelihood,
+            context.seed,
+            context.progress,
         )
         chosen = {name: found[name] for name in names}
-        return cls(settings, views.packed, names, context, views.images, chosen, views.judge)
+        return cls(settings, views.packed, names, context, views.inputs, chosen, views.assessor)
 
     def search(self) -> tuple[Attempt, bool]:
         """The best trial, and whether it keeps the budget as far as this can tell."""
-        default = DEFAULT_QUALITY if self.images is not None else PLAIN_QUALITY
-        start = self.settings.quality or default
-        return within_budget(self.context, self.attempt, start, judged=self.judge is not None)
+        context = self.context
+        default = default_quality(context) if self.inputs is not None else PLAIN_QUALITY
+        start = default if self.settings.quality is None else self.settings.quality
+        before = self.assessor.verdict(self.packed) if self.assessor else None
+        return within_budget(self.context, self.attempt, start, before=before)
 
     def attempt(self, quality: float) -> Attempt:
         """The network at this quality."""
         self.trials += 1
         settings = self.settings
-        if self.images is None:
+        if self.inputs is None:
             made = quantise_plainly(
                 self.packed, self.names, quality, settings.states, settings.bias_bits, self.choices
             )
-            return Attempt(quality, made, None)
+            return self._judged(quality, made)
         weights = sum(self.packed.forms[name].size for name in self.names)
         made = quantise_network(
             self.packed,
             self.chosen,
-            self.images,
+            self.inputs,
             Settings(10 ** (-quality / 10) / weights, settings.states, settings.bias_bits),
             self.choices,
             self.context.progress,
         )
-        drop = self.judge.drop(made) if self.judge else None
-        shown = "" if drop is None else f", about {drop:.2f} points lost"
-        self.context.progress.say(f"  quality {quality:g}{shown}")
-        return Attempt(quality, made, drop)
+        return self._judged(quality, made)
+
+    def _judged(self, quality: float, made: Packed) -> Attempt:
+        verdict = self.assessor.verdict(made) if self.assessor else NOT_JUDGED
+        self.context.progress.say(", ".join(filter(None, (f"  quality {quality:g}", str(verdict)))))
+        return Attempt(quality, made, verdict)

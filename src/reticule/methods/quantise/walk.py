@@ -40,22 +40,22 @@ class Settings:
 def quantise_network(
     packed: Packed,
     chosen: Mapping[str, np.ndarray],
-    images: np.ndarray,
+    inputs: tuple[np.ndarray, ...],
     settings: Settings,
     choices: dict[str, Choice],
     progress: Progress,
 ) -> Packed:
     """The network with the tensors in ``chosen`` (weight -> importance of its rows) quantised.
 
-    ``images`` are preprocessed, (n, C, H, W).  ``choices`` is read and updated: what was
-    chosen for each tensor.
+    ``inputs`` are prepared, one array for each of the network's.  ``choices`` is read and
+    updated: what was chosen for each tensor.
     """
 
     def treat(layer: Layer) -> dict[str, Form]:
         return _quantised(layer, chosen[layer.name], settings, choices)
 
     bias_form = partial(quantised_bias, bits=settings.bias_bits) if settings.correct else None
-    return walk(packed, chosen, images, treat, progress, title="quantising", bias_form=bias_form)
+    return walk(packed, chosen, inputs, treat, progress, title="quantising", bias_form=bias_form)
 
 
 def _quantised(

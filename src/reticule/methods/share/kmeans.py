@@ -45,6 +45,7 @@ class WeightSharing:
     smallest: int = SMALLEST
 
     needs_data: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
     settles: ClassVar[bool] = False
 
     def apply(self, packed: Packed, context: Context) -> Outcome:

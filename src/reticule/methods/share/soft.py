@@ -87,6 +87,7 @@ class SoftWeightSharing:
     training: Training = field(default_factory=Training)
 
     needs_data: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
     settles: ClassVar[bool] = True
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
@@ -108,8 +109,8 @@ class SoftWeightSharing:
         notes |= {
             "dead_units": dead,
             "density": density_of(result),
-            "accuracy_before_sharing": context.data.accuracy(trained),
-            "accuracy": context.data.accuracy(result),
+            "accuracy_before_sharing": context.data.score(trained),
+            "accuracy": context.data.score(result),
         }
         return Outcome(result, skipped, notes)
 

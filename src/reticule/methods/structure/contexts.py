@@ -55,6 +55,7 @@ class BlockContexts:
     restarts: Annotated[int, Field(ge=1)] = 2
 
     needs_data: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
     settles: ClassVar[bool] = False
 
     def apply(self, packed: Packed, context: Context) -> Outcome:

@@ -34,6 +34,7 @@ class RemoveDeadUnits:
     multiple: Annotated[int, Field(ge=1)] = 1
 
     needs_data: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
     settles: ClassVar[bool] = False
 
     def apply(self, packed: Packed, context: Context) -> Outcome:

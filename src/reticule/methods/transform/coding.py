@@ -20,9 +20,9 @@ from reticule.methods.layerwise.calibrated import Calibrated
 from reticule.methods.layerwise.layer import Layer
 from reticule.methods.layerwise.walk import walk
 from reticule.methods.prune.threshold import prunable
-from reticule.methods.quantise.budget import Attempt, within_budget
+from reticule.methods.quantise.budget import Attempt, default_quality, within_budget
 from reticule.methods.quantise.calibration import importances
-from reticule.methods.quantise.judge import Judge
+from reticule.methods.quantise.judge import NOT_JUDGED, Assessor
 from reticule.methods.quantise.layers import Sensitivity
 from reticule.methods.quantise.plain import by_weight_error
 from reticule.methods.quantise.walk import quantised_bias
@@ -85,6 +85,7 @@ class TransformCoding:
     skip: Sequence[str] = ()
 
     needs_data: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
     settles: ClassVar[bool] = False
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
@@ -97,13 +98,12 @@ class TransformCoding:
             context,
             work.attempt,
             start,
-            judged=work.judge is not None,
+            before=work.assessor.verdict(packed) if work.assessor else None,
             by_bytes=BY_BYTES,
             by_drop=BY_DROP,
         )
         notes: dict[str, object] = {"quality": round(best.quality, 3), "trials": work.trials}
-        if best.predicted_drop is not None:
-            notes["predicted_drop"] = round(best.predicted_drop, 3)
+        notes |= best.verdict.notes()
         if not met:
             notes["budget"] = "not met"
         notes["transforms"] = {
@@ -122,9 +122,9 @@ class _Work:
     packed: Packed
     names: Sequence[str]
     context: Context
-    images: np.ndarray | None = None
+    inputs: tuple[np.ndarray, ...] | None = None
     chosen: dict[str, np.ndarray] = field(default_factory=dict)  # importance of rows
-    judge: Judge | None = None
+    assessor: Assessor | None = None
     choices: dict[str, tuple[Domain, float]] = field(default_factory=dict)  # and factor of steps
     reasons: dict[str, str] = field(default_factory=dict)
     trials: int = 0
@@ -135,7 +135,10 @@ class _Work:
     ) -> _Work:
         problem = context.problem
         if problem is None:
-            return cls(settings, packed, names, context)
+            made = cls(settings, packed, names, context)
+            if settings.quality is None:
+                made.assessor = Assessor.of(context, np.random.default_rng(context.seed))
+            return made
         views = Calibrated.of(
             packed,
             names,
@@ -146,23 +149,27 @@ class _Work:
         )
         tensors = constant_tensors(views.packed.network())
         found = importances(
-            views.packed.graph, tensors, views.mixed, context.seed, context.progress
+            views.packed.graph,
+            tensors,
+            views.mixed,
+            views.likelihood,
+            context.seed,
+            context.progress,
         )
         chosen = {name: found[name] for name in names}
-        return cls(settings, views.packed, names, context, views.images, chosen, views.judge)
+        return cls(settings, views.packed, names, context, views.inputs, chosen, views.assessor)
 
     @property
     def default(self) -> float:
-        return DEFAULT_QUALITY if self.images is not None else PLAIN_QUALITY
+        return default_quality(self.context) if self.inputs is not None else PLAIN_QUALITY
 
     def attempt(self, quality: float) -> Attempt:
         """The network at this quality."""
         self.trials += 1
-        made = self._plain(quality) if self.images is None else self._walked(self.images, quality)
-        drop = self.judge.drop(made) if self.judge else None
-        shown = "" if drop is None else f", about {drop:.2f} points lost"
-        self.context.progress.say(f"  quality {quality:g}{shown}")
-        return Attempt(quality, made, drop)
+        made = self._plain(quality) if self.inputs is None else self._walked(self.inputs, quality)
+        verdict = self.assessor.verdict(made) if self.assessor else NOT_JUDGED
+        self.context.progress.say(", ".join(filter(None, (f"  quality {quality:g}", str(verdict)))))
+        return Attempt(quality, made, verdict)
 
     def _plain(self, quality: float) -> Packed:
         """By the relative weight error of each tensor."""
@@ -170,7 +177,7 @@ class _Work:
             self.packed, self.names, quality, self.settings.bias_bits, self._coded
         )
 
-    def _walked(self, images: np.ndarray, quality: float) -> Packed:
+    def _walked(self, inputs: tuple[np.ndarray, ...], quality: float) -> Packed:
         """By the loss of the answers, layer by layer; biases restore the means of channels."""
         weights = sum(self.packed.forms[name].size for name in self.names)
         lam = 10 ** (-quality / 10) / max(weights, 1)
@@ -187,7 +194,7 @@ class _Work:
         return walk(
             self.packed,
             self.chosen,
-            images,
+            inputs,
             treat,
             self.context.progress,
             title="transform coding",

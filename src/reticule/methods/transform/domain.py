@@ -16,7 +16,7 @@ from reticule.forms.spectral import LARGEST_KERNEL
 from reticule.methods.base import Context
 from reticule.methods.prune.automatic import BISECTION_IMAGES, BISECTIONS
 from reticule.methods.prune.threshold import prunable
-from reticule.tuning.problem import accuracy, constant_tensors, evenly
+from reticule.tuning.problem import evenly
 from reticule.tuning.spectral import SpectralTwin
 from reticule.tuning.twins import Twin
 
@@ -91,7 +91,7 @@ def cheapest(
     sample = evenly(context.data.train, BISECTION_IMAGES)
 
     def accurate(candidate: Packed) -> float:
-        return accuracy(candidate.graph, constant_tensors(candidate.network()), sample)
+        return context.data.score(candidate, sample)
 
     least = accurate(packed) - points
     inside, outside = math.log(good), math.log(bad)

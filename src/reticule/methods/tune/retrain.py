@@ -34,6 +34,7 @@ class Retrain:
     training: Training = field(default_factory=Training)
 
     needs_data: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
     settles: ClassVar[bool] = True
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
@@ -65,14 +66,15 @@ class MatchMoments:
     images: Annotated[int, Field(ge=1)] = 512
 
     needs_data: ClassVar[bool] = True
+    trains: ClassVar[bool] = False
     settles: ClassVar[bool] = False
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
         data = evenly(context.data.train, self.images)
         matched = match_moments(
-            packed, context.reference or context.original, data.batch(np.arange(len(data)))
+            packed, context.reference or context.original, data.inputs(np.arange(len(data)))
         )
-        before, after = context.data.accuracy(packed), context.data.accuracy(matched)
+        before, after = context.data.score(packed), context.data.score(matched)
         kept = after > before
         return Outcome(matched if kept else packed, notes={"kept": kept, "gain": after - before})
 

@@ -1,0 +1,82 @@
+"""Inputs that no stage may learn from, and what the original network says to them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from reticule.data import Data
+from reticule.evaluation.fidelity import Fidelity, fidelity_of, worst_error
+from reticule.forms import Packed
+from reticule.graph import Network
+from reticule.tuning.likelihood import spreads_of
+from reticule.tuning.running import answers, constant_tensors, evenly
+
+WORK = 2e10  # multiply-accumulates of one look
+FEWEST, MOST = 16, 512
+MOST_BYTES = 1 << 28  # of inputs and answers
+
+
+@dataclass(frozen=True)
+class Witness:
+    """``inputs`` (one array for each of the network's) and the original's ``exact`` answers.
+
+    ``generated`` says that they are no data of the user's.
+    """
+
+    inputs: tuple[np.ndarray, ...]
+    exact: tuple[np.ndarray, ...]
+    generated: bool
+
+    @classmethod
+    def of(cls, original: Network, inputs: tuple[np.ndarray, ...], generated: bool) -> Witness:
+        exact = answers(original.graph, constant_tensors(original), inputs)
+        return cls(inputs, exact, generated)
+
+    @classmethod
+    def from_data(cls, original: Network, data: Data) -> Witness:
+        """Some of the data, evenly spaced, as many as one look can afford."""
+        sample = evenly(data, witnesses(original))
+        return cls.of(original, sample.inputs(np.arange(len(sample))), generated=False)
+
+    def answers(self, packed: Packed) -> tuple[np.ndarray, ...]:
+        """What a network says to the inputs."""
+        return answers(packed.graph, constant_tensors(packed.network()), self.inputs)
+
+    def fidelity(self, packed: Packed) -> tuple[Fidelity, ...]:
+        """How near a network's answers are to the original's, output by output."""
+        return fidelity_of(packed.graph, [(self.exact, self.answers(packed))])
+
+    def error(self, packed: Packed) -> float:
+        """The error of a network in percent: that of its worst output."""
+        return worst_error(self.fidelity(packed)) or 0.0
+
+    def cautious_error(self, packed: Packed) -> float:
+        """The error that other inputs will hardly exceed: mean square plus a standard error."""
+        return max(
+            _cautious(exact, found, spread)
+            for exact, found, spread in zip(
+                self.exact, self.answers(packed), spreads_of(self.exact), strict=True
+            )
+        )
+
+
+def _cautious(exact: np.ndarray, found: np.ndarray, spread: float) -> float:
+    lost = (exact.astype(np.float64) - found).reshape(len(exact), -1)
+    squares = np.square(lost).mean(1) / spread**2
+    if not np.isfinite(squares).all():
+        return math.inf
+    doubt = squares.std(ddof=1) / math.sqrt(len(squares)) if len(squares) > 1 else 0.0
+    return 100.0 * math.sqrt(float(squares.mean() + doubt))
+
+
+def witnesses(network: Network) -> int:
+    """How many inputs one look can afford, by the size of the network."""
+    graph = network.graph
+    macs = max(sum(graph.macs().values()), 1)
+    shapes = graph.shapes()
+    values = sum(math.prod(shapes[name][1:]) for name in (*graph.inputs, *graph.outputs))
+    most = max(1, min(MOST, MOST_BYTES // (4 * max(values, 1))))
+    return min(most, int(np.clip(WORK / macs, FEWEST, MOST)))
