@@ -22,7 +22,7 @@ import numpy as np
 from reticule.codec import DEFAULT_PRESET, PRESETS, About, dumps, loads
 from reticule.data import Data, Preprocessing
 from reticule.engine import Model
-from reticule.errors import DataError, RecipeError
+from reticule.errors import RecipeError
 from reticule.evaluation import class_count, evaluate, evaluate_in_fresh_process
 from reticule.files import write_whole
 from reticule.forms import Packed
@@ -93,7 +93,7 @@ def compress(
     if recipe.needs_data and train is None:
         raise RecipeError(f"recipe '{recipe.name}' retrains the network: give it training images")
     original = Packed.of(network)
-    sets = _Sets.of(Model(original), train, val, test, seed)
+    sets = _Sets.of(Model(original), train, val, test, seed, labels)
     about = About(
         preprocessing=preprocessing or sets.preprocessing,
         labels=sets.labels or tuple(labels),
@@ -128,17 +128,19 @@ class _Sets:
 
     @classmethod
     def of(
-        cls, model: Model, train: Data | None, val: Data | None, test: Data | None, seed: int
+        cls,
+        model: Model,
+        train: Data | None,
+        val: Data | None,
+        test: Data | None,
+        seed: int,
+        labels: Sequence[str] = (),
     ) -> _Sets:
         classes = class_count(model)
         given = [data for data in (train, val, test) if data is not None]
-        if given and len(model.input_shape) != 3:
-            raise DataError(
-                f"{given[0].name}: images were given, "
-                f"but the network takes inputs of shape {model.input_shape}"
-            )
+        names = tuple(labels) or next((data.classes for data in given if data.classes), ())
         train, val, test = (
-            data and data.fitted(model.input_shape, classes) for data in (train, val, test)
+            data and data.fitted(model.graph.inputs, classes, names) for data in (train, val, test)
         )
         unseen = val is not None
         if train is not None and val is None:
@@ -147,7 +149,8 @@ class _Sets:
 
     @property
     def preprocessing(self) -> Preprocessing | None:
-        return next((d.preprocessing for d in (self.train, self.held_out, self.test) if d), None)
+        given = (self.train, self.held_out, self.test)
+        return next((d.preprocessing for d in given if d and d.holds_images), None)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -204,7 +207,7 @@ class _Run:
             digest.update(np.ascontiguousarray(self.network.tensors[name]).tobytes())
         for data in (self.sets.train, self.sets.held_out):
             if data is not None:
-                digest.update(repr(data.preprocessing).encode() + data.labels.tobytes())
+                digest.update(data.digest().encode())
         return digest.hexdigest()
 
     def stages(self, packed: Packed, journal: Journal | None) -> tuple[Packed, list[StageRecord]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from reticule.data import Data
 from reticule.engine import Model
-from reticule.errors import DataError, ReticuleError
+from reticule.errors import ReticuleError
 
 BATCH = 128
 TIMED_IMAGES = 100
@@ -40,10 +40,8 @@ class Evaluation:
 
 def evaluate(model: Model, data: Data) -> Evaluation:
     """Run all images of ``data``, which must carry its preprocessing, through a model."""
-    if len(model.input_shape) != 3:
-        raise DataError(f"{data.name}: the network takes {model.input_shape}, not images")
     classes = class_count(model)
-    data = data.fitted(model.input_shape, classes)
+    data = data.fitted(model.graph.inputs, classes, model.labels)
     right = right5 = 0
     for images, labels in data.batches(BATCH):
         logits = first_output(model(images))
