@@ -91,9 +91,12 @@ def compress(
     if preset not in PRESETS:
         raise RecipeError(f"there is no preset '{preset}'; use one of {', '.join(PRESETS)}")
     if recipe.needs_data and train is None:
-        raise RecipeError(f"recipe '{recipe.name}' looks at inputs: give it some with --train")
+        raise RecipeError(
+            f"recipe '{recipe.name}' retrains the network, or looks at what it does: "
+            "give it training images (--train); labels are needed for accuracies only"
+        )
     original = Packed.of(network)
-    sets = Sets.of(Model(original), train, val, test, seed)
+    sets = Sets.of(Model(original), train, val, test, seed, labels)
     sets.check_budget(budget)
     for remark in sets.remarks:
         progress.say(remark)

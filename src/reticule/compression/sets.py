@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reticule.budget import Budget
@@ -30,20 +31,32 @@ class Sets:
 
     @classmethod
     def of(
-        cls, model: Model, train: Data | None, val: Data | None, test: Data | None, seed: int
+        cls,
+        model: Model,
+        train: Data | None,
+        val: Data | None,
+        test: Data | None,
+        seed: int,
+        labels: Sequence[str] = (),
     ) -> Sets:
-        """The sets for a network; DataError says what does not fit it."""
+        """The sets for a network; DataError says what does not fit it, or cannot be read.
+
+        ``labels`` are the names of the network's classes, where they are known; else those of
+        the first set that has names decide the numbers.
+        """
         inputs, classes = model.graph.inputs, classes_of(model.graph) or None
-        train, val, test = (data and data.fitted(inputs, classes) for data in (train, val, test))
-        remarks = []
+        sets = (train, val, test)
+        names = tuple(labels) or next((data.classes for data in sets if data and data.classes), ())
+        train, val, test = (data and data.fitted(inputs, classes, names).check() for data in sets)
+        remarks = [remark for data in (train, val, test) if data for remark in data.remarks]
         unseen = val is not None
         if train is not None and val is None and len(train) == 1:
             val = train
             remarks.append(f"{train.name}: one input only, so it serves for choices, too")
         elif train is not None and val is None:
             train, val = train.split(min(0.1, MOST_HELD_OUT / len(train)), seed)
-        sets = cls(train, val, test, unseen, is_classified(model.graph, val), tuple(remarks))
-        return sets
+        classified = is_classified(model.graph, val)
+        return cls(train, val, test, unseen, classified, tuple(dict.fromkeys(remarks)))
 
     def check_budget(self, budget: Budget) -> None:
         """Raise RecipeError for a budget that these inputs cannot tell anything about."""
@@ -73,7 +86,7 @@ class Sets:
 
     @property
     def preprocessing(self) -> Preprocessing | None:
-        return next((data.preprocessing for data in self.given), None)
+        return next((data.preprocessing for data in self.given if data.holds_images), None)
 
     @property
     def labels(self) -> tuple[str, ...]:

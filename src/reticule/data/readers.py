@@ -7,49 +7,60 @@ import json
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from math import prod
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from reticule.data.pixels import as_pixels, channels_first, decode, from_pillow
-from reticule.data.store import Lazy, Ready, Store
+from reticule.data.arrays import read_arrays, read_named, stored
+from reticule.data.folders import read_folder
+from reticule.data.items import read_items
+from reticule.data.pixels import is_lfs_pointer
+from reticule.data.sources import Encoded
+from reticule.data.store import Lazy, Store
 from reticule.errors import DataError, MissingExtra
 
-_SUFFIXES = {
-    ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
-}  # fmt: skip
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def read(source: Any) -> Store:
+def read(source: Any, role: str = "") -> Store:
     """Any source that :class:`~reticule.data.Data` takes."""
-    if isinstance(source, (str, Path)):
-        return _read_path(Path(source))
+    if isinstance(source, (str, PathLike)):
+        return _read_path(Path(source), role)
+    if isinstance(source, np.ndarray):
+        return read_named("array", {"x": source})
+    if isinstance(source, Mapping):
+        return read_named("arrays", {str(key): value for key, value in source.items()})
     if isinstance(source, tuple) and len(source) == 2:
         return read_arrays("arrays", *source)
-    if hasattr(source, "__len__") and hasattr(source, "__getitem__"):
-        return read_dataset(source)
+    indexed = hasattr(source, "__len__") and hasattr(source, "__getitem__")
+    if isinstance(source, Iterable) or indexed:
+        return read_items(source)
     raise DataError(
-        f"data: cannot read a {type(source).__name__}; give a path, (images, labels), "
-        "or a data set with len() and [i]"
+        f"data: cannot read a {type(source).__name__}; give a path, (images, labels), a mapping "
+        "of names to arrays, or a data set that gives one sample after the other"
     )
 
 
-def _read_path(path: Path) -> Store:
+def _read_path(path: Path, role: str = "") -> Store:
     if path.is_dir():
-        return read_folder(path)
+        return read_folder(path, role)
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is no regular file; give a file or a folder")
     try:
         with path.open("rb") as file:
-            start = file.read(4)
+            start = file.read(64)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file or folder") from None
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or problem
         raise DataError(f"{path}: cannot be read ({reason})") from None
-    if path.suffix == ".parquet" or start == b"PAR1":
+    if is_lfs_pointer(start):
+        raise DataError(f"{path}: is a Git LFS pointer instead of data: run 'git lfs pull'")
+    if path.suffix == ".parquet" or start[:4] == b"PAR1":
         return read_parquet(path)
     if path.suffix == ".npz" or start[:2] == b"PK":
         return read_npz(path)
@@ -59,50 +70,6 @@ def _read_path(path: Path) -> Store:
         f"{path.name}: not a kind of data that can be read; give a parquet file, an .npz, "
         "an idx file, or a folder with one sub-folder per class"
     )
-
-
-def read_arrays(name: str, images: Any, labels: Any, classes: tuple[str, ...] = ()) -> Store:
-    """Two arrays: images of any layout with pixels in 0..255, and one integer label for each."""
-    pixels = channels_first(as_pixels(_array(images, name, "images"), name), name)
-    return _store(name, _array(labels, name, "labels"), classes, Ready(name, pixels), len(pixels))
-
-
-def read_dataset(dataset: Any) -> Store:
-    """Anything with ``len()`` and ``[i]`` giving (image, label), such as a torch ``Dataset``.
-
-    An image is a Pillow image, or an array or tensor: integers in 0..255, or floats in
-    0..1, which are taken as pixel/255.  Every item is read once, here, so a random
-    augmentation is frozen.
-    """
-    name = type(dataset).__name__
-    labels: list[Any] = []
-
-    def where(index: int) -> str:
-        return f"{name}: image {index}"
-
-    def fetch(index: int) -> np.ndarray:
-        image, label = _item(dataset, index, where(index))
-        if index == len(labels):
-            labels.append(label)
-        if isinstance(image, Image.Image):
-            return from_pillow(image, where(index))
-        pixels = as_pixels(_array(image, name, f"image {index}"), where(index), unit=True)
-        return channels_first(pixels[None], where(index))[0]
-
-    count = len(dataset)
-    images = Lazy(count, fetch, where, threads=False)
-    for index in range(count):
-        images.take(np.array([index]), None)
-    return _store(name, _array(labels, name, "labels"), (), images, count)
-
-
-def _item(dataset: Any, index: int, where: str) -> tuple[Any, Any]:
-    try:
-        image, label = dataset[index]
-        return image, label
-    except (OSError, ValueError, TypeError, LookupError, RuntimeError) as problem:
-        text = " ".join(str(problem).split())[:120]
-        raise DataError(f"{where}: no (image, label) pair comes back: {text}") from problem
 
 
 def read_parquet(path: Path) -> Store:
@@ -117,28 +84,28 @@ def read_parquet(path: Path) -> Store:
         with pyarrow.parquet.ParquetFile(path) as file:
             schema = file.schema_arrow
             column = _column(path, schema.names)
-            table = file.read(columns=[column, "label"])
-        images, labels = table[column], table["label"]
+            labelled = schema.names != [column]
+            table = file.read(columns=[column, "label"] if labelled else [column])
+        images = table[column]
         if pyarrow.types.is_struct(images.type):
             images = pyarrow.compute.struct_field(images, "bytes")
         if not (pyarrow.types.is_binary(images.type) or pyarrow.types.is_large_binary(images.type)):
             raise DataError(f"{path.name}: column '{column}' does not hold encoded images")
-        if images.null_count or labels.null_count:
+        if images.null_count or (labelled and table["label"].null_count):
             raise DataError(f"{path.name}: some images have no bytes or no label; embed them")
-        encoded, numbers = images.to_pylist(), labels.to_numpy()
+        encoded = images.to_pylist()
+        numbers = table["label"].to_numpy() if labelled else None
     except (pyarrow.ArrowException, OSError, ValueError, MemoryError) as problem:
         raise DataError(f"{path.name}: unreadable parquet file ({_short(problem)})") from None
 
-    def where(index: int) -> str:
-        return f"{path.name}: image {index}"
-
-    images = Lazy(len(encoded), lambda index: decode(encoded[index], where(index)), where)
     names = _class_names(schema.metadata or {})
-    return _store(path.name, numbers, names, images, len(encoded))
+    return stored(path.name, len(encoded), numbers, names, Lazy(Encoded(path.name, encoded)))
 
 
 def _column(path: Path, names: list[str]) -> str:
     columns = [name for name in ("image", "img") if name in names]
+    if columns and len(names) == 1:  # images without labels
+        return columns[0]
     if not columns or "label" not in names:
         wanted = "'label'" if columns else "'image' or 'img'"
         raise DataError(
@@ -160,47 +127,35 @@ def _class_names(metadata: dict[bytes, bytes]) -> tuple[str, ...]:
     return tuple(found) if is_list else ()
 
 
-def read_folder(path: Path) -> Store:
-    """One sub-folder per class, in the order of their names; images at any depth in it.
-
-    Files that do not have the suffix of an image, and hidden folders, are ignored.
-    """
-    folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not folders:
-        raise DataError(f"{path}: has no sub-folders; make one for each class, with its images")
-    files: list[Path] = []
-    labels: list[int] = []
-    for label, folder in enumerate(folders):
-        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
-        files += found
-        labels += [label] * len(found)
-
-    def where(index: int) -> str:
-        return str(files[index].relative_to(path))
-
-    images = Lazy(len(files), lambda index: decode(files[index], where(index)), where)
-    classes = tuple(folder.name for folder in folders)
-    return _store(path.name, np.array(labels, np.int64), classes, images, len(files))
-
-
 def read_npz(path: Path) -> Store:
-    """``images`` and ``labels``, or ``x`` and ``y``; ``classes`` may hold names."""
+    """Images, with labels or without, or one array for each input of a network."""
     try:
         with path.open("rb") as raw, np.lib.npyio.NpzFile(raw, allow_pickle=False) as file:
-            pairs = [p for p in (("images", "labels"), ("x", "y")) if set(p) <= set(file.files)]
-            if not pairs:
-                raise DataError(
-                    f"{path.name}: has the arrays {', '.join(file.files) or '(none)'}; "
-                    "expected images and labels, or x and y"
-                )
-            images, labels = (file[name] for name in pairs[0])
-            classes = file["classes"] if "classes" in file.files else np.array([], str)
+            return read_named(path.name, _Members(file))
     except (
         OSError, ValueError, EOFError, LookupError, NotImplementedError, RuntimeError,
         MemoryError, AttributeError, struct.error, zipfile.BadZipFile, zlib.error,
     ) as problem:  # fmt: skip
         raise DataError(f"{path.name}: unreadable .npz ({_short(problem)})") from None
-    return read_arrays(path.name, images, labels, tuple(str(name) for name in classes.ravel()))
+
+
+class _Members(Mapping[str, Any]):
+    """The arrays of an ``.npz``, each read when it is first asked for."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._read: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._read:
+            self._read[name] = self._file[name]
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file.files)
+
+    def __len__(self) -> int:
+        return len(self._file.files)
 
 
 def read_idx(path: Path) -> Store:
@@ -243,35 +198,6 @@ def _idx(path: Path) -> np.ndarray:
             f"{path.name}: declares {prod(shape)} numbers, but the file is longer or shorter"
         )
     return np.frombuffer(raw, dtype).astype(dtype.newbyteorder("=")).reshape(shape)
-
-
-def _array(values: Any, name: str, what: str) -> np.ndarray:
-    try:
-        return np.asarray(values)
-    except (ValueError, TypeError, RuntimeError) as problem:
-        raise DataError(f"{name}: {what} do not form an array ({_short(problem)})") from None
-
-
-def _store(
-    name: str, labels: np.ndarray, classes: tuple[str, ...], images: Any, count: int
-) -> Store:
-    """Check what all kinds of source have in common."""
-    if not count:
-        raise DataError(f"{name}: has no images")
-    if labels.shape == (len(labels), 1):
-        labels = labels[:, 0]
-    if labels.ndim != 1:
-        raise DataError(f"{name}: labels have shape {labels.shape}, expected one for each image")
-    if len(labels) != count:
-        raise DataError(f"{name}: has {count} images, but {len(labels)} labels")
-    if labels.dtype.kind not in "iu":
-        raise DataError(f"{name}: labels are {labels.dtype}, expected integers from 0")
-    if labels.max() > 2**31 or labels.min() < 0:
-        odd = int(np.flatnonzero((labels < 0) | (labels > 2**31))[0])
-        raise DataError(f"{name}: label {labels[odd]} of image {odd} is negative or too large")
-    if labels.max() >= len(classes):
-        classes = ()  # names that do not cover the labels would be wrong names
-    return Store(name, labels.astype(np.int64), classes, images)
 
 
 def _short(problem: BaseException) -> str:

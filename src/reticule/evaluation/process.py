@@ -82,10 +82,9 @@ def _send_inputs(data: Data | Arrays, folder: Path) -> None:
     """All inputs and labels as ``.npy`` files."""
     pixels = _pixels(data)
     arrays: list[np.ndarray] = []
-    start = 0
-    for index in range(0, len(data), BATCH):
-        chosen = np.arange(index, min(index + BATCH, len(data)))
-        parts = (pixels.images(chosen),) if pixels else data.inputs(chosen)
+    for start in range(0, len(data), BATCH):
+        chosen = np.arange(start, min(start + BATCH, len(data)))
+        parts: tuple[np.ndarray, ...] = (pixels.images(chosen),) if pixels else data.inputs(chosen)
         if not arrays:
             arrays = [
                 np.lib.format.open_memmap(
@@ -95,7 +94,6 @@ def _send_inputs(data: Data | Arrays, folder: Path) -> None:
             ]
         for array, part in zip(arrays, parts, strict=True):
             array[start : start + len(part)] = part
-        start += len(chosen)
     if data.labelled:
         np.save(folder / "labels.npy", data.labels)
 

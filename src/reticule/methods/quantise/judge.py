@@ -88,7 +88,9 @@ class Assessor:
             judge = Judge.of(context.original, context.problem, context.unseen, rng)
         witness = None
         if context.max_error is not None:
-            witness = context.witness or (context.problem and context.problem.witness)
+            witness = context.witness
+            if witness is None and context.problem is not None:
+                witness = context.problem.witness
         return cls(judge, witness) if judge or witness else None
 
     def verdict(self, packed: Packed) -> Verdict:

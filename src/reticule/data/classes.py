@@ -1,0 +1,73 @@
+"""Names of classes: their order, and how they decide the numbers.
+
+>>> sorted(["10", "9", "b2", "b10"], key=natural)
+['9', '10', 'b2', 'b10']
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reticule.errors import DataError
+
+_SHOWN = 5  # names in a message
+
+
+def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """A key that sorts runs of digits by their value."""
+    parts = re.findall("[0-9]+|[^0-9]+", name)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], name
+
+
+def renumbered(
+    labels: NDArray[np.int64], classes: Sequence[str], names: Sequence[str], where: str
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Labels that number ``classes`` as labels that number ``names``, and what is to be said.
+
+    Both are int64 (n,).  A class of ``names`` without any image is a remark; one of ``classes``
+    that has images and is not in ``names`` a DataError.
+    """
+    present = np.flatnonzero(np.bincount(labels, minlength=len(classes))).tolist()
+    if tuple(classes) != tuple(names):
+        for many in (classes, names):
+            if twice := [name for name in many if list(many).count(name) > 1]:
+                raise DataError(
+                    f"{where}: two classes are called '{twice[0]}', so that names do not decide "
+                    "which is meant; rename one"
+                )
+        number = {name: index for index, name in enumerate(names)}
+        if unknown := [classes[i] for i in present if classes[i] not in number]:
+            raise DataError(f"{where}: {_unknown(unknown, classes, names)}")
+        table = np.array([number.get(name, -1) for name in classes], np.int64)
+        labels = table[labels]
+    counts = np.bincount(labels, minlength=len(names))
+    missing = [name for name, count in zip(names, counts, strict=False) if not count]
+    return labels, (missing_text(missing, len(names), where),) if missing else ()
+
+
+def missing_text(missing: Sequence[str], of: int, where: str) -> str:
+    """The remark about classes without images."""
+    return f"{where}: no images of {_listed(missing)}, {len(missing)} of {of} classes"
+
+
+def _unknown(unknown: Sequence[str], classes: Sequence[str], names: Sequence[str]) -> str:
+    """What is wrong with classes that the network does not know, and the likely cause."""
+    said = f"the network has no class {_listed(unknown)}, only {_listed(names)}; "
+    folded = {name.casefold().strip(): name for name in names}
+    near = folded.get(unknown[0].casefold().strip())
+    close = [near] if near else difflib.get_close_matches(unknown[0], names, 1)
+    if close:
+        return f"{said}is '{close[0]}' meant? Rename '{unknown[0]}'"
+    if len(unknown) == len(set(classes)):
+        return f"{said}give the data that it was trained for, or call the classes as it does"
+    return f"{said}rename or take out '{unknown[0]}'"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(f"'{name:.40}'" for name in names[:_SHOWN])
+    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
