@@ -10,7 +10,7 @@ import typer
 
 from reticule import tables
 from reticule.cli import options
-from reticule.cli.opening import open_model, preprocessing_of
+from reticule.cli.opening import is_known, open_model, preprocessing_of
 from reticule.cli.output import note, present
 from reticule.codec import DEFAULT_PRESET, PRESETS
 from reticule.data import Data
@@ -56,6 +56,11 @@ def compress(
     scale: options.Scale = None,
     mean: options.Mean = "",
     std: options.Std = "",
+    resize: options.Resize = "",
+    crop: options.Crop = "",
+    interpolation: options.Interpolation = "",
+    background: options.Background = "",
+    skip_bad: options.SkipBad = False,
     input_shape: options.InputShape = "",
     like: options.Like = "",
     preset: Annotated[
@@ -94,9 +99,17 @@ def compress(
     _check_places(output, report)
     if max_drop is not None and not (train or val or test):
         raise RecipeError("--max-drop needs images to measure on; give --train, --val or --test")
-    given = {name: Data(path) for name, path in _named(train, val, test) if path}
+    given = {
+        name: Data(path, role=name, skip_bad=skip_bad)
+        for name, path in _named(train, val, test)
+        if path
+    }
     opened = open_model(model, input_shape, next(iter(given.values()), None), like)
-    prepare = preprocessing_of(scale, mean, std, opened.about.preprocessing)
+    stored = opened.about.preprocessing
+    sizes = dict(resize=resize, crop=crop, interpolation=interpolation, background=background)
+    prepare = preprocessing_of(scale, mean, std, stored, **sizes)
+    known = is_known(scale, mean, std, stored) or any(sizes.values())
+    shown = any(images.holds_images for images in given.values())
     data = {name: images.with_preprocessing(prepare) for name, images in given.items()}
     from reticule.compression import compress as compress_network
 
@@ -112,7 +125,7 @@ def compress(
         minutes=minutes,
         seed=seed,
         device=device,
-        preprocessing=prepare,
+        preprocessing=prepare if known or shown else None,
         labels=opened.about.labels,
         preset=preset,
         provenance=provenance,
