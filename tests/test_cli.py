@@ -389,7 +389,7 @@ def test_commands_that_need_no_torch(
     Image.fromarray(tiny_files.images()["images"][0, 0]).save(image)
     for arguments in (
         ("eval", compressed[0], "--data", files.data, "--json"),
-        ("eval", files.model, "--data", files.data),
+        ("eval", files.model, "--data", files.data, "--scale", "255"),
         ("run", compressed[0], image),
         ("inspect", compressed[0]),
         ("export", compressed[0], "-o", tmp_path / "out.onnx"),

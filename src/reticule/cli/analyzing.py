@@ -9,13 +9,19 @@ import typer
 
 from reticule import tables
 from reticule.cli import options
-from reticule.cli.opening import open_model, preprocessing_of
+from reticule.cli.opening import (
+    check_known,
+    is_known,
+    note_assumed,
+    open_model,
+    preprocessing_of,
+)
 from reticule.cli.output import note, present
 from reticule.data import Data
 from reticule.progress import Terminal
 from reticule.report import check_available
 from reticule.report.analysis import measure_rows, unit_figures, write_analysis
-from reticule.science.analysis import Analysis, summary
+from reticule.science.analysis import Analysis, fitting, summary
 from reticule.science.analysis import analyze as look_at
 
 
@@ -35,6 +41,11 @@ def analyze(
     scale: options.Scale = None,
     mean: options.Mean = "",
     std: options.Std = "",
+    resize: options.Resize = "",
+    crop: options.Crop = "",
+    interpolation: options.Interpolation = "",
+    background: options.Background = "",
+    skip_bad: options.SkipBad = False,
     input_shape: options.InputShape = "",
     like: options.Like = "",
     json: options.Json = False,
@@ -42,12 +53,18 @@ def analyze(
     """Look at the network as a complex network: communities, hubs, robustness."""
     if output is not None:
         check_available()
-    pictures = Data(data) if data is not None else None
+    pictures = Data(data, skip_bad=skip_bad) if data is not None else None
     opened = open_model(model, input_shape, pictures, like)
     earlier = open_model(before, input_shape, pictures).packed if before else None
+    remarks: tuple[str, ...] = ()
+    stored = opened.about.preprocessing
+    sizes = dict(resize=resize, crop=crop, interpolation=interpolation, background=background)
+    known = pictures is None or not pictures.holds_images or is_known(scale, mean, std, stored)
     if pictures is not None:
-        prepare = preprocessing_of(scale, mean, std, opened.about.preprocessing)
-        pictures = pictures.with_preprocessing(prepare)
+        check_known(known, opened)
+        prepare = preprocessing_of(scale, mean, std, stored, **sizes)
+        pictures = fitting(pictures.with_preprocessing(prepare), opened.packed, opened.about.labels)
+        remarks = pictures.remarks
     found = look_at(
         opened.packed,
         pictures,
@@ -57,6 +74,9 @@ def analyze(
         seed=seed,
         progress=Terminal(),
     )
+    for remark in remarks:
+        note(remark)
+    note_assumed(known, model)
     name = Path(model).name
     if output is not None:
         write_analysis(found, name, output)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reticule import tables
+from reticule.budget import Budget
 from reticule.cli import options
-from reticule.cli.opening import open_model, preprocessing_of
+from reticule.cli.opening import is_known, open_model, preprocessing_of
 from reticule.cli.output import note, present
-from reticule.codec import DEFAULT_PRESET, PRESETS
+from reticule.codec import DEFAULT_PRESET, PRESETS, check_preset
 from reticule.data import Data
 from reticule.errors import ReticuleError
 from reticule.progress import Terminal, duration
@@ -62,6 +63,11 @@ def compress(
     scale: options.Scale = None,
     mean: options.Mean = "",
     std: options.Std = "",
+    resize: options.Resize = "",
+    crop: options.Crop = "",
+    interpolation: options.Interpolation = "",
+    background: options.Background = "",
+    skip_bad: options.SkipBad = False,
     input_shape: options.InputShape = "",
     like: options.Like = "",
     preset: Annotated[
@@ -87,6 +93,7 @@ def compress(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run of this command.")
     ] = False,
+    anyway: options.Anyway = False,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write a report as well.")
     ] = None,
@@ -98,9 +105,19 @@ def compress(
     --max-error, --max-bytes), or that a stage was undone as it destroyed the network.
     """
     _check_places(output, report)
-    given = {name: Data(path) for name, path in _named(train, val, test) if path}
+    Budget(max_drop, max_error, max_bytes, minutes).check()
+    check_preset(preset)
+    given = {
+        name: Data(path, role=name, skip_bad=skip_bad)
+        for name, path in _named(train, val, test)
+        if path
+    }
     opened = open_model(model, input_shape, next(iter(given.values()), None), like)
-    prepare = preprocessing_of(scale, mean, std, opened.about.preprocessing)
+    stored = opened.about.preprocessing
+    sizes = dict(resize=resize, crop=crop, interpolation=interpolation, background=background)
+    prepare = preprocessing_of(scale, mean, std, stored, **sizes)
+    known = is_known(scale, mean, std, stored) or any(sizes.values())
+    shown = any(images.holds_images for images in given.values())
     data = {name: images.with_preprocessing(prepare) for name, images in given.items()}
     from reticule.compression import compress as compress_network
 
@@ -117,7 +134,7 @@ def compress(
         minutes=minutes,
         seed=seed,
         device=device,
-        preprocessing=prepare,
+        preprocessing=prepare if known or shown else None,
         labels=opened.about.labels,
         preset=preset,
         provenance=provenance,
@@ -125,6 +142,7 @@ def compress(
         output=output,
         journal=journal,
         resume=resume,
+        anyway=anyway,
     )
     if report:
         result.report(report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,36 +11,109 @@ import typer
 
 from reticule import tables
 from reticule.cli import options
-from reticule.cli.opening import open_model, preprocessing_of
-from reticule.cli.output import present
-from reticule.data import Data
+from reticule.cli.opening import (
+    check_known,
+    is_known,
+    note_assumed,
+    open_model,
+    preprocessing_of,
+    stored_network,
+)
+from reticule.cli.output import note, present
+from reticule.data import Data, Preprocessing
+from reticule.data.fitting import check_image
 from reticule.data.pixels import decode, to_channels
 from reticule.engine import Model
 from reticule.errors import DataError, ModelError
-from reticule.evaluation import evaluate as evaluate_model
-from reticule.evaluation.accuracy import first_output
+from reticule.evaluation.accuracy import (
+    Evaluation,
+    check_alike,
+    check_classified,
+    first_output,
+)
+from reticule.evaluation.accuracy import run as run_through
+from reticule.evaluation.generated import generated_inputs
+from reticule.evaluation.inputs import Arrays
+from reticule.evaluation.plausible import check_above_chance
+from reticule.evaluation.task import classes_of
+
+GENERATED = 64  # inputs, where none are given
 
 
 def evaluate(
     model: options.Model,
-    data: Annotated[Path, typer.Option(metavar="DATA", help=options.DATA)],
+    data: Annotated[Path | None, typer.Option(metavar="DATA", help=options.DATA)] = None,
+    against: Annotated[
+        str,
+        typer.Option(
+            metavar="ORIGINAL",
+            help="A network to compare answers with, labels or not; without --data on "
+            "generated inputs.",
+        ),
+    ] = "",
     scale: options.Scale = None,
     mean: options.Mean = "",
     std: options.Std = "",
+    resize: options.Resize = "",
+    crop: options.Crop = "",
+    interpolation: options.Interpolation = "",
+    background: options.Background = "",
+    skip_bad: options.SkipBad = False,
+    anyway: options.Anyway = False,
     input_shape: options.InputShape = "",
     like: options.Like = "",
     json: options.Json = False,
 ) -> None:
-    """Measure the accuracy of what is on disk, its speed and its memory."""
-    images = Data(data)
+    """Measure the accuracy of what is on disk, or how near it is to the original; its speed."""
+    if data is None and not against:
+        raise DataError("give --data to measure accuracy on, or --against to compare answers")
+    images = None if data is None else Data(data, skip_bad=skip_bad)
     opened = open_model(model, input_shape, images, like)
-    prepare = preprocessing_of(scale, mean, std, opened.about.preprocessing)
-    found = evaluate_model(Model(opened.packed, opened.about), images.with_preprocessing(prepare))
-    rows = [("accuracy (top-1)", tables.percent(found.accuracy))]
+    network = Model(opened.packed, opened.about)
+    other = None
+    if against:
+        other = Model(open_model(against, input_shape, images).packed)
+        check_alike(network, other)
+    sizes = dict(resize=resize, crop=crop, interpolation=interpolation, background=background)
+    stored = opened.about.preprocessing
+    prepare = preprocessing_of(scale, mean, std, stored, **sizes)
+    if images is None:
+        note(f"no --data: compared on {GENERATED} generated inputs, which are unlike real ones")
+        made = generated_inputs(network.graph.inputs, GENERATED, 0, stored and prepare)
+        _show(run_through(network, Arrays(made), other), json)
+        return
+    known = is_known(scale, mean, std, stored) or not images.holds_images
+    check_known(known, opened)
+    classes = classes_of(network.graph)
+    images = images.with_preprocessing(prepare).fitted(
+        network.graph.inputs, classes or None, network.labels, anyway=anyway
+    )
+    if other is None:
+        check_classified(network, images)
+    found = run_through(network, images, other)
+    if found.accuracy is not None and not anyway:
+        check_above_chance(found.accuracy, classes, images, images.name)
+    for remark in images.remarks:
+        note(remark)
+    note_assumed(known, model)
+    _show(found, json)
+
+
+def _show(found: Evaluation, json: bool) -> None:
+    rows = []
+    if found.accuracy is not None:
+        margin = tables.margin(found.accuracy, found.n)
+        rows.append(("accuracy (top-1)", f"{tables.percent(found.accuracy)} +- {margin:.2f}"))
     if found.top5 is not None:
         rows.append(("accuracy (top-5)", tables.percent(found.top5)))
+    for each in found.fidelity:
+        figures = [f"error {each.error_percent:.3g} %", f"largest difference {each.largest:.3g}"]
+        figures.append(f"{each.snr_db:.1f} dB")
+        if each.agreement is not None:
+            figures.append(f"arg-max agrees in {each.agreement:.2f} %")
+        rows.append((f"output {each.output}", ", ".join(figures)))
     rows += [
-        ("images", f"{found.n:,}"),
+        ("inputs", f"{found.n:,}"),
         ("time per image (batch 1, median)", f"{found.ms_per_image:.2f} ms"),
         ("peak memory of the process", f"{found.peak_rss_mib:.0f} MiB"),
     ]
@@ -50,13 +124,25 @@ def run(
     file: options.Ret,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
     top: Annotated[int, typer.Option(min=1, help="How many labels to show for each.")] = 5,
+    scale: options.Scale = None,
+    mean: options.Mean = "",
+    std: options.Std = "",
+    resize: options.Resize = "",
+    crop: options.Crop = "",
+    interpolation: options.Interpolation = "",
+    background: options.Background = "",
     json: options.Json = False,
 ) -> None:
     """Show what the network sees in images: labels with probabilities."""
-    model = Model.load(file)
-    if len(model.input_shape) != 3:
+    opened = stored_network(file)
+    stored = opened.about.preprocessing
+    sizes = dict(resize=resize, crop=crop, interpolation=interpolation, background=background)
+    check_known(is_known(scale, mean, std, stored), opened)
+    prepare = preprocessing_of(scale, mean, std, stored, **sizes)
+    model = Model(opened.packed, replace(opened.about, preprocessing=prepare))
+    if len(model.graph.inputs) != 1 or len(model.input_shape) != 3:
         raise ModelError(f"{file}: takes inputs of shape {model.input_shape}, not images")
-    answers = [_answer(model, path, top) for path in images]
+    answers = [_answer(model, prepare, path, top) for path in images]
 
     def text() -> None:
         for answer in answers:
@@ -66,18 +152,16 @@ def run(
     present({"images": answers}, text, json)
 
 
-def _answer(model: Model, path: Path, top: int) -> dict[str, Any]:
+def _answer(model: Model, prepare: Preprocessing, path: Path, top: int) -> dict[str, Any]:
     """The best classes for one image file."""
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"{path}: no such file")
     channels, height, width = model.input_shape
-    pixels = to_channels(decode(path, str(path)), channels, str(path))
-    if pixels.shape[1:] != (height, width):
-        raise DataError(
-            f"{path}: is {pixels.shape[1]}x{pixels.shape[2]}, the network takes {height}x{width} "
-            "(height x width); resize it first"
-        )
-    probabilities = _probabilities(model, first_output(model.predict_images(pixels[None]))[0])
+    pixels = prepare.resized(decode(path, str(path), prepare.background), str(path))
+    check_image(pixels.shape, (channels, height, width), str(path), prepare.geometry.changes)
+    pixels = to_channels(pixels, channels, str(path))
+    logits = first_output(model(prepare.apply(pixels[None])))[0]
+    probabilities = _probabilities(model, logits)
     best = np.argsort(-probabilities, kind="stable")[:top]
     names = model.labels
     return {

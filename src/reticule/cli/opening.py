@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +60,7 @@ def open_model(
     if like:
         raise ModelError(f"--like {like}: is for .net files; {text} has its own architecture")
     if path.suffix == ".ret":
-        stored = load(path)
-        return Opened(stored.packed, stored, path, stored.tensor_bytes)
+        return stored_network(path)
     if path.suffix == ".onnx":
         from reticule.graph.onnx_in import from_onnx
 
@@ -72,6 +71,12 @@ def open_model(
     if not path.exists():
         raise ModelError(f"{text}: no such file; {KINDS}")
     raise ModelError(f"{text}: not a kind of network that can be read; {KINDS}")
+
+
+def stored_network(path: Path) -> Opened:
+    """The network of a ``.ret`` file."""
+    stored = load(path)
+    return Opened(stored.packed, stored, path, stored.tensor_bytes)
 
 
 def _from_net(path: Path, like: str, input_shape: str, data: Data | None) -> Opened:
@@ -119,13 +124,13 @@ def _from_python(
     if not isinstance(module, torch.nn.Module):
         raise ModelError(f"{where}: returns a {type(module).__name__}, not a torch.nn.Module")
     if example is None:
-        shape = shape or (data.shape if data else None)
-        if shape is None:
+        shapes = (shape,) if shape else data.shapes if data else ()
+        if not shapes:
             raise ModelError(
                 f"{where}: the input shape is not known; pass --input-shape C,H,W, "
                 "or return (module, example_input)"
             )
-        example = torch.zeros(1, *shape)
+        example = tuple(torch.zeros(1, *shape) for shape in shapes)
     return from_torch(module, example)
 
 
@@ -153,15 +158,52 @@ def _called(path: Path, function: str) -> Any:
 
 
 def preprocessing_of(
-    scale: float | None, mean: str, std: str, stored: Preprocessing | None = None
+    scale: float | None,
+    mean: str,
+    std: str,
+    stored: Preprocessing | None = None,
+    *,
+    resize: str = "",
+    crop: str = "",
+    interpolation: str = "",
+    background: str = "",
 ) -> Preprocessing:
     """What the flags say; where they say nothing, what is stored, else pixel/255."""
     known = stored or Preprocessing()
-    return Preprocessing(
-        known.scale if scale is None else scale,
-        _numbers("--mean", mean) or known.mean,
-        _numbers("--std", std) or known.std,
+    sizes = {"resize": resize, "crop": crop, "background": background}
+    told = {name: _whole(f"--{name}", text) for name, text in sizes.items() if text}
+    if interpolation:
+        told["interpolation"] = interpolation
+    return replace(
+        known,
+        scale=known.scale if scale is None else scale,
+        mean=_numbers("--mean", mean) or known.mean,
+        std=_numbers("--std", std) or known.std,
+        **told,
     )
+
+
+def is_known(scale: float | None, mean: str, std: str, stored: Preprocessing | None = None) -> bool:
+    """Whether the flags or the file say what a network was trained on."""
+    return stored is not None or scale is not None or bool(mean or std)
+
+
+def check_known(known: bool, opened: Opened) -> None:
+    """Raise DataError where images are to be shown to a ``.ret`` file that does not say how."""
+    if not known and opened.stored is not None:
+        raise DataError(
+            f"{opened.path}: it is unknown how images were prepared for this network; give "
+            "--scale, --mean and --std (--scale 255 alone for pixel/255)"
+        )
+
+
+def note_assumed(known: bool, model: str) -> None:
+    """Say that pixel/255 is a guess, where it is one."""
+    if not known:
+        note(
+            f"{model}: taken to be trained on pixel/255, as nothing else is said; "
+            "if it was not, give --scale, --mean and --std"
+        )
 
 
 def _numbers(flag: str, text: str) -> tuple[float, ...]:
@@ -169,3 +211,12 @@ def _numbers(flag: str, text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError:
         raise DataError(f"{flag} {text}: give numbers with commas between them") from None
+
+
+def _whole(flag: str, text: str) -> Any:
+    """A whole number, or a tuple of those with commas between them."""
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise DataError(f"{flag} {text}: give whole numbers, with commas between them") from None
+    return numbers[0] if len(numbers) == 1 else numbers

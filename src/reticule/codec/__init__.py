@@ -9,6 +9,7 @@ the outside in: :mod:`~reticule.codec.container`, :mod:`~reticule.codec.metadata
 
 from reticule.codec.about import About as About
 from reticule.codec.chunks import PRESETS as PRESETS
+from reticule.codec.chunks import check_preset as check_preset
 from reticule.codec.container import DEFAULT_PRESET as DEFAULT_PRESET
 from reticule.codec.container import Loaded as Loaded
 from reticule.codec.container import Saved as Saved

@@ -23,6 +23,7 @@ from reticule.codec.arrays import Array, Piece
 from reticule.codec.bits import ByteReader
 from reticule.codec.limits import Limits
 from reticule.codec.static import StaticCoder
+from reticule.errors import RecipeError
 
 
 class ChunkCoder(Protocol):
@@ -68,3 +69,9 @@ def plan(tensors: Sequence[Sequence[Array]], target: int) -> list[list[Piece]]:
                 chunks.append(current)
                 current, held = [], 0
     return [*chunks, current] if current else chunks
+
+
+def check_preset(preset: str) -> None:
+    """Raise RecipeError for a preset that does not exist."""
+    if preset not in PRESETS:
+        raise RecipeError(f"there is no preset '{preset}'; use one of {', '.join(PRESETS)}")

@@ -17,7 +17,7 @@ from typing import Protocol
 from reticule.codec.accounting import HEADER, Costs
 from reticule.codec.arrays import Piece
 from reticule.codec.bits import ByteReader, ByteWriter
-from reticule.codec.chunks import HINTED, PRESETS, coder, plan
+from reticule.codec.chunks import HINTED, PRESETS, check_preset, coder, plan
 from reticule.codec.forms import Pending, read_form, write_form
 from reticule.codec.limits import Budget, Limits
 from reticule.codec.parts import Writer
@@ -50,8 +50,7 @@ def write_section(
     hints: Mapping[str, BlockLabels] = MappingProxyType({}),
 ) -> Written:
     """The weight section of these tensors, in this order; only one preset makes use of hints."""
-    if preset not in PRESETS:
-        raise ModelError(f"there is no preset '{preset}'; use one of {', '.join(PRESETS)}")
+    check_preset(preset)
     structure, arrays = ByteWriter(), []
     costs: Costs = {}
     for name, form in forms.items():

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from reticule.budget import Budget
-from reticule.codec import DEFAULT_PRESET, PRESETS, About, dumps, loads
+from reticule.codec import DEFAULT_PRESET, About, check_preset, dumps, loads
 from reticule.compression.measurer import Figures, measure_file
 from reticule.compression.runner import Run
 from reticule.compression.sets import Sets
@@ -58,6 +58,7 @@ def compress(
     output: str | os.PathLike[str] | None = None,
     journal: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    anyway: bool = False,
 ) -> Result:
     """Compress a network with a recipe and measure the decoded file.
 
@@ -78,7 +79,8 @@ def compress(
     ``provenance`` the file does not keep recipe, seed and accuracy.
     ``journal`` names a folder for checkpoints: stages that an interrupted run of the same
     settings has finished are taken from it.  With ``resume`` a journal of other settings is an
-    error, else it is moved aside.
+    error, else it is moved aside.  With ``anyway`` an original whose accuracy is no better than
+    chance is compressed all the same.
 
     Raises ReticuleError for bad networks, data and recipes.
     """
@@ -88,15 +90,14 @@ def compress(
     given = network if isinstance(network, Packed) else Packed.of(network)
     network = given.network().check()
     budget = Budget(max_drop, max_error, max_bytes, minutes).check()
-    if preset not in PRESETS:
-        raise RecipeError(f"there is no preset '{preset}'; use one of {', '.join(PRESETS)}")
+    check_preset(preset)
     if recipe.needs_data and train is None:
         raise RecipeError(
             f"recipe '{recipe.name}' retrains the network, or looks at what it does: "
             "give it training images (--train); labels are needed for accuracies only"
         )
     original = Packed.of(network)
-    sets = Sets.of(Model(original), train, val, test, seed, labels)
+    sets = Sets.of(Model(original), train, val, test, seed, labels, anyway)
     sets.check_budget(budget)
     for remark in sets.remarks:
         progress.say(remark)
@@ -118,7 +119,7 @@ def compress(
         steps = Journal(Path(journal), run.keys(), resume=resume)
         for remark in steps.remarks:
             progress.say(remark)
-    packed, stages = run.stages(original, steps)
+    packed, stages = run.stages(original, steps, anyway=anyway)
     packed = replace(packed, graph=named_after_nodes(packed.graph))
     result = _measured(original, packed, run, file, stages, start)
     if output is not None:

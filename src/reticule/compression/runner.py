@@ -21,6 +21,8 @@ from reticule.budget import Budget
 from reticule.compression.guard import collapse
 from reticule.compression.sets import Sets
 from reticule.data import Preprocessing
+from reticule.evaluation.plausible import check_above_chance
+from reticule.evaluation.task import classes_of
 from reticule.forms import Packed
 from reticule.graph import Network
 from reticule.journal import Journal
@@ -78,12 +80,20 @@ class Run:
             digest.update(data.digest().encode() if data is not None else b"none")
         return digest
 
-    def stages(self, packed: Packed, journal: Journal | None) -> tuple[Packed, list[StageRecord]]:
-        """The network after every stage of the recipe, and what was measured on the way."""
+    def stages(
+        self, packed: Packed, journal: Journal | None, *, anyway: bool = False
+    ) -> tuple[Packed, list[StageRecord]]:
+        """The network after every stage of the recipe, and what was measured on the way.
+
+        DataError where the network that was given is no better than chance, unless ``anyway``.
+        """
         import torch
 
         context = self._context()
         records = [self._record(_Step("original", packed), context, time.monotonic())]
+        accuracy, judged = records[0].accuracy, self.sets.held_out
+        if accuracy is not None and judged is not None and not anyway:
+            check_above_chance(accuracy, classes_of(self.network.graph), judged, judged.name)
         for number, stage in enumerate(self.recipe.stages):
             if journal and (done := journal.finished(number)):
                 packed, record = done

@@ -38,16 +38,22 @@ class Sets:
         test: Data | None,
         seed: int,
         labels: Sequence[str] = (),
+        anyway: bool = False,
     ) -> Sets:
         """The sets for a network; DataError says what does not fit it, or cannot be read.
 
         ``labels`` are the names of the network's classes, where they are known; else those of
-        the first set that has names decide the numbers.
+        the first set that has names decide the numbers.  With ``anyway`` it is no error if nothing
+        tells which of the network's classes they are.
         """
-        inputs, classes = model.graph.inputs, classes_of(model.graph) or None
-        sets = (train, val, test)
-        names = tuple(labels) or next((data.classes for data in sets if data and data.classes), ())
-        train, val, test = (data and data.fitted(inputs, classes, names).check() for data in sets)
+        names = tuple(labels)
+        sets: list[Data | None] = []
+        for data in (train, val, test):
+            if data is not None:
+                data = _fitted(data, model, names, anyway)
+                names = names or data.classes
+            sets.append(data)
+        train, val, test = sets
         remarks = [remark for data in (train, val, test) if data for remark in data.remarks]
         unseen = val is not None
         if train is not None and val is None and len(train) == 1:
@@ -91,3 +97,8 @@ class Sets:
     @property
     def labels(self) -> tuple[str, ...]:
         return next((data.classes for data in self.given), ())
+
+
+def _fitted(data: Data, model: Model, names: Sequence[str], anyway: bool) -> Data:
+    inputs, classes = model.graph.inputs, classes_of(model.graph) or None
+    return data.fitted(inputs, classes, names, anyway=anyway).check()

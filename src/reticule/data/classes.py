@@ -50,6 +50,28 @@ def renumbered(
     return labels, (missing_text(missing, len(names), where),) if missing else ()
 
 
+def numbers_meant(classes: Sequence[str], count: int, where: str) -> tuple[str, ...]:
+    """The names of a network's classes, of which there are ``count``, by folders of the data.
+
+    As many folders as classes are those classes, in order: nothing is known, ().  Fewer that are
+    called by numbers below ``count`` are the classes with these numbers.  DataError for others.
+
+    >>> numbers_meant(("1", "3"), 4, "test"), numbers_meant(("cat", "dog"), 2, "test")
+    (('0', '1', '2', '3'), ())
+    """
+    if len(classes) >= count:
+        return ()
+    numbers = {str(number): None for number in range(count)}
+    if all(name in numbers for name in classes):
+        return tuple(numbers)
+    raise DataError(
+        f"{where}: has {len(classes)} classes ({_listed(classes)}), the network has {count}, and "
+        "nothing says which ones these are; give a folder for each class, be it empty, or call "
+        f"them by their numbers, 0 to {count - 1}; where labels are not needed, put all images "
+        "into one folder; --anyway takes the folders for the first classes"
+    )
+
+
 def missing_text(missing: Sequence[str], of: int, where: str) -> str:
     """The remark about classes without images."""
     return f"{where}: no images of {_listed(missing)}, {len(missing)} of {of} classes"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reticule.data.arrays import RESIZED, write_npz
-from reticule.data.classes import renumbered
+from reticule.data.classes import numbers_meant, renumbered
 from reticule.data.faults import told
 from reticule.data.fitting import PREFIX, check_image, image_shape, matched
 from reticule.data.geometry import Sides
@@ -200,6 +200,8 @@ class Data:
         inputs: Mapping[str, Sequence[int]],
         classes: int | None = None,
         labels: Sequence[str] = (),
+        *,
+        anyway: bool = False,
     ) -> Data:
         """This data for a network with these inputs (shapes without the batch) and classes.
 
@@ -207,7 +209,8 @@ class Data:
         for one that takes one.  ``labels`` are the names of the network's classes: where the
         data has names too, they decide its numbers.  DataError, with the true reason, for
         inputs that do not fit, classes that the network does not know, and labels that are too
-        large; what is merely odd goes to ``remarks``.
+        large; what is merely odd goes to ``remarks``.  With ``anyway``, class folders are taken to
+        be the network's first classes if nothing says which ones they are.
         """
         with self._named():
             if self.holds_images:
@@ -215,7 +218,10 @@ class Data:
             else:
                 arrays, remarks = matched(self._arrays, inputs, self.name)
                 fitted = self._changed(_arrays=arrays, remarks=(*self.remarks, *remarks))
-            fitted = fitted._numbered(tuple(labels))
+            names = tuple(labels)
+            if not names and self._store.ordered and not anyway and classes is not None:
+                names = numbers_meant(self.classes, classes, self.name)
+            fitted = fitted._numbered(names)
             fitted._check_labels(classes)
             return fitted.check() if self.skip_bad else fitted
 

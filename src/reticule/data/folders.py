@@ -99,6 +99,7 @@ def _read(path: Path, role: str) -> Store:
         tuple(folder.name for folder in folders),
         Lazy(Files(path, files)),
         remarks=tuple(_remarks(path, folders, found)),
+        ordered=True,
     )
 
 
@@ -149,7 +150,8 @@ def _without_images(path: Path, folders: Sequence[Path], others: Counter[str]) -
     """Why there are no images, and what to do."""
     advice = "give a folder with one sub-folder for each class, or one with images alone"
     if others:
-        suffixes = [suffix or "no suffix" for suffix, _ in others.most_common(3)]
+        common = sorted(others, key=lambda suffix: (-others[suffix], suffix))
+        suffixes = [suffix or "no suffix" for suffix in common[:3]]
         said = f"has no images, only files with {', '.join(suffixes)}"
         if _OTHER_DATA & set(others):
             advice = "give one of these files itself, unpacked or converted if need be"

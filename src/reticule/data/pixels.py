@@ -9,6 +9,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ def decode(encoded: bytes | Path, where: str, background: Colour = WHITE) -> NDA
     try:
         if isinstance(encoded, Path) and not encoded.is_file():  # a pipe would block for ever
             raise DataError(f"{where} {_no_file(encoded)}")
-        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+        with _opened(encoded) as file, Image.open(file) as image:
             return from_pillow(image, where, background)
     except _BROKEN as problem:
         raise DataError(f"{where} {_reason(encoded, problem)}") from None
@@ -64,7 +65,7 @@ def channels_of(encoded: bytes | Path) -> int:
         start = encoded[:26] if isinstance(encoded, bytes) else _start(encoded)
         if start.startswith(_PNG) and len(start) > 25:
             return 1 if start[25] in (0, 4) else 3  # grey, or grey with transparency
-        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+        with _opened(encoded) as file, Image.open(file) as image:
             return 1 if _is_grey(image.mode) else 3
     except _BROKEN:
         return 0
@@ -132,6 +133,11 @@ def _on(image: Image.Image, background: Colour) -> Image.Image:
         image = image.convert("LA" if image.mode == "La" else "RGBA")
     image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image)
+
+
+def _opened(encoded: bytes | Path) -> BinaryIO:
+    """For reading.  Never a path: of those, Pillow maps some, and turns TIFF files wrongly then."""
+    return io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded.open("rb")
 
 
 def _start(path: Path) -> bytes:

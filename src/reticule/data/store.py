@@ -71,7 +71,8 @@ class Store:
 
     ``labels`` (int64) are None where there are none.  Either there are ``images``, or ``arrays``
     (float32) by the name of the network's input, each with the samples on its first axis; a name
-    may be empty or a mere guess.  ``remarks`` are sentences for the user.
+    may be empty or a mere guess.  ``ordered`` says that labels are nothing but places in the order
+    of the classes' names.  ``remarks`` are sentences for the user.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Store:
     images: Images | None = None
     arrays: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    ordered: bool = False
 
 
 class Ready:

@@ -88,7 +88,11 @@ class Model:
         return self._answers(arrays, lambda part: part)
 
     def predict_images(self, images: Any) -> Answer:
-        """Outputs for images as they are: uint8 (N, C, H, W), preprocessed as the file says."""
+        """Outputs for images as they are, resized, cropped and preprocessed as the file says.
+
+        ``images`` is uint8 (N, C, H, W), or a sequence of N arrays (C, H, W), which may be of any
+        size where the file says how to resize or crop them.
+        """
         if self.about is None or self.about.preprocessing is None:
             raise ModelError(
                 "no preprocessing is stored with this network; "
@@ -100,14 +104,27 @@ class Model:
                 "call the model with one array for each"
             )
         name = next(iter(self.graph.inputs))
-        array = _as_array(name, images)
-        if array.dtype != np.uint8:
-            raise ModelError(
-                f"expected uint8 images, got {array.dtype}; "
-                "call the model itself with preprocessed floats"
-            )
+        prepare = self.about.preprocessing
+        several = isinstance(images, (list, tuple))
+        array = images if several else _pixels(name, images)
+        if prepare.geometry.changes and (several or array.ndim == 4):
+            array = [self._resized(name, image, i) for i, image in enumerate(array)]
+        array = _pixels(name, array if len(array) else np.zeros((0, *self.input_shape), np.uint8))
         self._check_shape(name, array)
-        return self._answers([array], self.about.preprocessing.apply)
+        return self._answers([array], prepare.apply)
+
+    def _resized(self, name: str, image: Any, index: int) -> np.ndarray:
+        """One of the images that are given, resized and cropped as the file says."""
+        assert self.about is not None and self.about.preprocessing is not None
+        pixels = _pixels(name, image)
+        if pixels.ndim == 3 and 0 not in pixels.shape:
+            pixels = self.about.preprocessing.resized(pixels, f"image {index}")
+        if pixels.shape != self.input_shape:
+            raise ModelError(
+                f"image {index} has shape {pixels.shape} when resized and cropped as the file "
+                f"says, the network takes {self.input_shape}; give pixels (C, H, W)"
+            )
+        return pixels
 
     def _answers(
         self, arrays: list[np.ndarray], prepare: Callable[[np.ndarray], np.ndarray]
@@ -142,6 +159,8 @@ class Model:
         if array.ndim and array.shape[1:] == shape:
             return
         advice = "resize or crop the images" if array.ndim == len(shape) + 1 else "check the axes"
+        if len(shape) == 3 and array.ndim == 4 and (array.shape[3], *array.shape[1:3]) == shape:
+            advice = "channels come first (x.transpose(0, 3, 1, 2))"
         if array.shape == shape:
             advice = "add a batch axis in front (x[None])"
         wanted = ", ".join(["N", *map(str, shape)])
@@ -153,6 +172,16 @@ def _as_array(name: str, x: Any) -> np.ndarray:
         return np.asarray(x)
     except (ValueError, TypeError) as problem:
         raise ModelError(f"input '{name}' is not an array: {problem}") from None
+
+
+def _pixels(name: str, images: Any) -> np.ndarray:
+    array = _as_array(name, images)
+    if array.dtype != np.uint8:
+        raise ModelError(
+            f"expected uint8 images, got {array.dtype}; "
+            "call the model itself with preprocessed floats"
+        )
+    return array
 
 
 def _check_forms(packed: Packed) -> None:

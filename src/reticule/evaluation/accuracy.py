@@ -1,18 +1,21 @@
-"""Accuracy, speed and memory of a classifier, measured on the engine."""
+"""Accuracy, fidelity, speed and memory of a network, measured on the engine."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from reticule.data import Data
 from reticule.engine import Model
-from reticule.errors import DataError
+from reticule.errors import DataError, ModelError
+from reticule.evaluation.fidelity import Comparison, Fidelity, worst_error
 from reticule.evaluation.inputs import Inputs
-from reticule.evaluation.task import classes_of
+from reticule.evaluation.task import classes_of, is_classified, scores_axis
 
 BATCH = 128
 TIMED_IMAGES = 100
@@ -20,44 +23,110 @@ TIMED_IMAGES = 100
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What ``reticule eval`` reports.  Accuracies are in percent, of ``n`` images.
+    """What ``reticule eval`` reports.  Accuracies are in percent, of ``n`` inputs.
 
-    ``top5`` is None with ten classes or fewer, ``ms_per_image`` is the median of single
-    images, ``peak_rss_mib`` the largest memory of the whole process so far.
+    ``accuracy`` is None without labels for a classifier, ``top5`` also with ten classes or fewer.
+    ``fidelity`` compares outputs with those of another network, where one was given.
+    ``ms_per_image`` is the median of single inputs, ``peak_rss_mib`` the largest memory of the
+    whole process so far.
     """
 
-    accuracy: float
+    accuracy: float | None
     top5: float | None
     n: int
     ms_per_image: float
     peak_rss_mib: float
+    fidelity: tuple[Fidelity, ...] = ()
 
-    def to_json(self) -> dict[str, float | int]:
-        return {name: value for name, value in asdict(self).items() if value is not None}
+    @property
+    def error_percent(self) -> float | None:
+        """The error of the worst output, in percent; None where it is not finite, or not known."""
+        error = worst_error(self.fidelity)
+        return error if error is not None and math.isfinite(error) else None
+
+    def to_json(self) -> dict[str, Any]:
+        plain = asdict(self)
+        del plain["fidelity"]
+        known = {name: value for name, value in plain.items() if value is not None}
+        if not self.fidelity:
+            return known
+        fidelity = [each.to_json() for each in self.fidelity]
+        return {**known, "error_percent": self.error_percent, "fidelity": fidelity}
 
 
-def evaluate(model: Model, data: Data) -> Evaluation:
-    """Run all images of ``data``, which must carry its preprocessing, through a model.
+def evaluate(model: Model, data: Data, against: Model | None = None) -> Evaluation:
+    """Run all of ``data``, which must carry its preprocessing, through a model.
 
-    Raises DataError where there are no labels, or the network has no score for each class.
+    With ``against``, another network with the same inputs and outputs, answers are compared with
+    its answers.  Raises DataError where the data does not fit; without ``against`` also where
+    there are no labels, or the network has no score for each class.
     """
-    classes = classes_of(model.graph)
-    if classes < 2:
+    data = data.fitted(model.graph.inputs, classes_of(model.graph) or None, model.labels)
+    if against is None:
+        check_classified(model, data)
+    return run(model, data, against)
+
+
+def check_classified(model: Model, data: Data) -> None:
+    """Raise DataError where there is no accuracy to be measured."""
+    if classes_of(model.graph) < 2:
         raise DataError(
             f"{data.name}: the network's first output is no list of scores, one for each class, "
-            "so there is no accuracy; compare it with another network instead (--against)"
+            "so there is no accuracy; compare it with the original instead (--against)"
         )
-    data = data.fitted(model.graph.inputs, classes, model.labels)
-    labels = data.labels
-    counter = Counter(classes)
+    if not data.labelled:
+        raise DataError(
+            f"{data.name}: has no labels, so there is no accuracy; give labelled images, or "
+            "compare the network with the original (--against)"
+        )
+
+
+def run(model: Model, data: Inputs, against: Model | None = None) -> Evaluation:
+    """As :func:`evaluate`, for inputs that are known to fit."""
+    if against is not None:
+        check_alike(model, against)
+    counter = Counter(classes_of(model.graph)) if is_classified(model.graph, data) else None
+    compared = [Comparison(n, scores_axis(model.graph, n)) for n in model.graph.outputs]
     done = 0
     for inputs in data.input_batches(BATCH):
-        answer = model(*inputs)
-        counter.add(first_output(answer), labels[done : done + len(inputs[0])])
+        answer = as_tuple(model(*inputs))
+        if counter is not None:
+            counter.add(first_output(answer), data.labels[done : done + len(inputs[0])])
+        if against is not None:
+            for one, exact, found in zip(compared, as_tuple(against(*inputs)), answer, strict=True):
+                one.add(exact, found)
         done += len(inputs[0])
     return Evaluation(
-        counter.accuracy, counter.top5, done, milliseconds(model, data), peak_rss_mib()
+        counter.accuracy if counter else None,
+        counter.top5 if counter else None,
+        done,
+        milliseconds(model, data),
+        peak_rss_mib(),
+        tuple(one.result() for one in compared) if against else (),
     )
+
+
+def check_alike(model: Model, against: Model) -> None:
+    """Raise ModelError where two networks cannot be compared."""
+    kinds = ("inputs", "outputs")
+    for kind, mine, other in zip(kinds, _shapes(model), _shapes(against), strict=True):
+        if mine != other:
+            raise ModelError(
+                f"the two networks have other {kind}, of shapes {_listed(mine)} and "
+                f"{_listed(other)}; compare a file with the network that it was made from"
+            )
+
+
+def _shapes(model: Model) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    shapes = model.graph.shapes()
+    return (
+        [tuple(shape) for shape in model.graph.inputs.values()],
+        [tuple(shapes[name][1:]) for name in model.graph.outputs],
+    )
+
+
+def _listed(shapes: list[tuple[int, ...]]) -> str:
+    return ", ".join(map(str, shapes))
 
 
 class Counter:
@@ -90,6 +159,11 @@ def first_output(answer: np.ndarray | tuple[np.ndarray, ...]) -> np.ndarray:
     """The first output as (N, classes)."""
     logits = answer[0] if isinstance(answer, tuple) else answer
     return logits.reshape(len(logits), -1)
+
+
+def as_tuple(answer: np.ndarray | tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    """All outputs of a model, also where there is only one."""
+    return answer if isinstance(answer, tuple) else (answer,)
 
 
 def milliseconds(model: Model, data: Inputs) -> float:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from reticule.engine import Model
-from reticule.evaluation.accuracy import BATCH, Counter, first_output
+from reticule.evaluation.accuracy import BATCH, Counter, as_tuple, first_output
 from reticule.evaluation.inputs import Inputs
-from reticule.evaluation.task import is_classified
+from reticule.evaluation.task import classes_of, is_classified
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Answers:
 def answers_of(model: Model, data: Inputs, folder: Path) -> Answers:
     """Run all of ``data``, fitted to the model, through it; the outputs go into the folder."""
     classified = is_classified(model.graph, data)
-    counter = Counter(first_classes(model)) if classified else None
+    counter = Counter(classes_of(model.graph)) if classified else None
     labels = data.labels if classified else None
     files: list[Path] = []
     arrays: list[np.ndarray] = []
@@ -49,16 +49,6 @@ def answers_of(model: Model, data: Inputs, folder: Path) -> Answers:
             counter.add(first_output(outputs), labels[done : done + len(outputs[0])])
         done += len(outputs[0])
     return Answers(tuple(files), counter.accuracy if counter else None)
-
-
-def first_classes(model: Model) -> int:
-    """Length of the first output for one input."""
-    return int(np.prod(model.graph.shapes()[model.graph.outputs[0]][1:]))
-
-
-def as_tuple(answer: np.ndarray | tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    """All outputs of a model, also where there is only one."""
-    return answer if isinstance(answer, tuple) else (answer,)
 
 
 def _opened(

@@ -24,14 +24,15 @@ from reticule.errors import ReticuleError
 from reticule.evaluation.accuracy import (
     BATCH,
     Counter,
+    as_tuple,
     first_output,
     milliseconds,
     peak_rss_mib,
 )
-from reticule.evaluation.answers import Answers, as_tuple, first_classes
+from reticule.evaluation.answers import Answers
 from reticule.evaluation.fidelity import Fidelity, fidelity_of
 from reticule.evaluation.inputs import Arrays
-from reticule.evaluation.task import is_classified
+from reticule.evaluation.task import classes_of, is_classified
 
 _CODE = "from reticule.evaluation.process import main; main()"
 
@@ -122,7 +123,7 @@ def _measured(folder: Path) -> Measured:
     exact = Answers(tuple(map(Path, job["answers"])), None) if job["answers"] else None
     data = _received(folder, model, job["pixels"], job["labelled"])
     classified = is_classified(model.graph, data)
-    counter = Counter(first_classes(model)) if classified else None
+    counter = Counter(classes_of(model.graph)) if classified else None
 
     def answered() -> Iterator[tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]]:
         reference = exact.batches(BATCH) if exact else None

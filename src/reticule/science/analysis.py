@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -159,6 +160,7 @@ def analyze(
         found = replace(found, before=_structure(before, earlier, seed))
     if data is None or not len(data):
         return found
+    data = fitting(data, packed)
     whole, labels = found.whole, found.labels
     patient = removal.Patient.of(packed.network(), whole, data, images, seed)
     rng = np.random.default_rng(seed)
@@ -170,6 +172,15 @@ def analyze(
         accuracy=patient.accuracy(np.zeros(0, np.int64)),
         images=len(patient.labels),
     )
+
+
+def fitting(data: Data, packed: Packed, labels: Sequence[str] = ()) -> Data:
+    """Labelled images that the network takes; ``labels`` name its classes.  DataError if not."""
+    shapes = packed.graph.shapes()
+    classes = math.prod(shapes[packed.graph.outputs[0]][1:])
+    fitted = data.fitted(packed.graph.inputs, classes, labels)
+    _ = fitted.labels  # raises where there are none
+    return fitted
 
 
 def _structure(packed: Packed, graph: NetworkGraph, seed: int) -> Analysis:
