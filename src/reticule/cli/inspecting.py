@@ -51,6 +51,7 @@ def _plain(opened: Opened, layers: list[Layer]) -> dict[str, Any]:
             "ratio": round(about.bytes_original / max(weights, 1), 3),
             "ratio_file": round(about.bytes_original / opened.stored.bytes_file, 3),
             "accuracy": dict(about.accuracy),
+            "fidelity": [dict(each) for each in about.fidelity],
             "preprocessing": about.preprocessing.to_json() if about.preprocessing else None,
             "labels": list(about.labels),
         }
@@ -93,3 +94,7 @@ def _show(plain: Mapping[str, Any], layers: list[Layer]) -> None:
             f"accuracy {accuracy['before']:.2f} % before, {accuracy['after']:.2f} % after, "
             f"measured on {accuracy.get('measured_on')} images"
         )
+    for each in plain.get("fidelity", []):
+        if each["error_percent"] is not None:
+            where = f" on {accuracy['measured_on']} inputs" if "measured_on" in accuracy else ""
+            print(f"output {each['output']}: error {each['error_percent']:g} %{where}")

@@ -12,6 +12,7 @@ import yaml
 
 from reticule import tables
 from reticule.errors import MissingExtra
+from reticule.evaluation.fidelity import Fidelity
 from reticule.files import write_whole
 from reticule.layers import Layer, layers_of
 from reticule.progress import duration
@@ -52,6 +53,8 @@ def render(result: Result) -> str:
     return environment.from_string(text_of("page.html")).render(
         result=result,
         headline=_headline(result),
+        inputs=inputs_of(result),
+        fidelity=[_fidelity_row(each) for each in result.fidelity],
         stages=[_stage_row(stage) for stage in result.stages],
         layers=[_layer_row(layer, result.bytes_file) for layer in layers],
         around=result.bytes_file - result.bytes_weights,
@@ -95,21 +98,39 @@ def _headline(result: Result) -> list[tuple[str, str, str]]:
         tiles.append(
             (
                 tables.percent(result.accuracy_after),
-                f"accuracy on {measured_on(result)}",
-                f"{tables.percent(result.accuracy_before)} before, "
-                f"{-result.drop_points:+.2f} points",
+                f"accuracy on {inputs_of(result)}",
+                f"{tables.percent(result.accuracy_before)} before, {-result.drop_points:+.2f} "
+                f"points, +- {tables.margin(result.accuracy_after, result.images):.2f}",
             )
         )
+    tiles.append(
+        (
+            tables.percent(result.error_percent),
+            "error of the answers",
+            f"beside the original's, on {inputs_of(result)}",
+        )
+    )
     tiles.append(
         (f"{100 * nonzero / max(weights, 1):.3g} %", "density", f"{nonzero:,} weights left")
     )
     return tiles
 
 
-def measured_on(result: Result) -> str:
-    """The images that the two accuracies belong to, in words."""
-    names = {"test": "test images", "val": "held-out images"}
-    return names.get(result.measured_on or "", "no images")
+def inputs_of(result: Result) -> str:
+    """The inputs that figures belong to, in words."""
+    names = {"test": "test", "val": "held-out", "generated": "generated"}
+    return f"{result.images:,} {names[result.fidelity_on]} inputs"
+
+
+def _fidelity_row(each: Fidelity) -> dict[str, str]:
+    agreement = "-" if each.agreement is None else tables.percent(each.agreement)
+    return {
+        "output": each.output,
+        "error": f"{each.error_percent:.3g} %",
+        "largest": f"{each.largest:.3g}",
+        "snr": f"{each.snr_db:.1f} dB",
+        "agreement": agreement,
+    }
 
 
 def _stage_row(stage: StageRecord) -> dict[str, str]:
@@ -117,6 +138,8 @@ def _stage_row(stage: StageRecord) -> dict[str, str]:
     return {
         "name": stage.name,
         "accuracy": tables.percent(stage.accuracy),
+        "error": tables.percent(stage.error_percent),
+        "undone": stage.undone,
         "weights": f"{stage.nonzero:,}",
         "time": duration(stage.seconds),
         "notes": "; ".join(notes)[:_SHOWN_NOTES],
