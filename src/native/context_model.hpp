@@ -115,7 +115,9 @@ class Model {
     int ask(const Logistic &expert, int node) const;
     uint32_t predict(int node);
     void learn(int node, bool bit);
+    struct Glance;
     void costs(bool is_signed, uint16_t *out);
+    void rate(unsigned state, unsigned states, bool is_signed, uint16_t *out);
     void take_sign(bool negative) {
         negative_ = negative;
         if (negative == (z_ < 0)) {
@@ -385,44 +387,98 @@ int32_t Model<preset>::value(Coder &coder, int32_t k, bool is_signed, uint32_t b
     return negative ? -result : result;
 }
 
+/// What predict() would say about the nodes behind the sign, where nothing is to be learned.
+template <Preset preset>
+struct Model<preset>::Glance {
+    Model &model;
+    bool negative;
+    // Preset fast: the counters of the three contexts, and the mixer.
+    std::array<const Counter *, 3> counters{};
+    const Inputs *weights = nullptr;
+
+    Glance(Model &m, bool is_negative) : model(m), negative(is_negative) {
+        if constexpr (!kSmall) {
+            const bool agrees = negative == (m.z_ < 0);
+            for (size_t i = 0; i < 3; ++i) {
+                const uint32_t context = m.context_[i] + (i == 0 && agrees ? 8 : 0);
+                counters[i] =
+                    &m.counters_[i][context * kNodes + static_cast<uint32_t>(m.quantiser_)];
+            }
+            weights = &m.mixers_[0][static_cast<uint32_t>(m.quantiser_)];
+        }
+    }
+
+    uint32_t operator()(int node) const {
+        if constexpr (kSmall) {
+            const uint32_t first = model.context_[0];
+            model.take_sign(negative);
+            const uint32_t p = model.predict(node);
+            model.context_[0] = first;
+            model.agree_ = 0;
+            return p;
+        } else {
+            const Tables &t = tables();
+            const Inputs &w = weights[node];
+            int sum = 256 * w[3];
+            for (size_t i = 0; i < 3; ++i) sum += w[i] * t.stretch[counters[i][node].p12()];
+            return t.squash[clamp(sum >> 14, -kStretchLimit, kStretchLimit) + kStretchLimit];
+        }
+    }
+};
+
 // What -6 .. 6 would cost in 1/256 bit; nothing is learned.
 template <Preset preset>
 void Model<preset>::costs(bool is_signed, uint16_t *out) {
     constexpr int kMost = kRatedValues / 2;
-    auto cost = [](uint32_t p) { return static_cast<uint32_t>(tables().cost[p >> 4]); };
-    auto node = [&](int index, bool bit) {
-        const uint32_t p = predict(index);
-        return cost(bit ? p : 65536 - p);
-    };
-    const Contexts context = context_;
-    out[kMost] = static_cast<uint16_t>(node(kZero, false));
-    const uint32_t nonzero = node(kZero, true);
-    for (int negative = 0; negative < 2; ++negative) {
-        uint32_t sum = nonzero;
-        if (is_signed) sum += node(kSign, (negative != 0) != (z_ < 0));
-        if (!is_signed && negative) sum = 65535;
-        take_sign(negative != 0);
+    auto of_one = [](uint32_t p) { return static_cast<uint32_t>(tables().cost[p >> 4]); };
+    auto of_zero = [](uint32_t p) { return uint32_t{tables().cost[(65536 - p) >> 4]}; };
+    const uint32_t some = predict(kZero);
+    out[kMost] = static_cast<uint16_t>(of_zero(some));
+    const uint32_t against = is_signed ? predict(kSign) : 0;
+    for (const bool negative : {false, true}) {
+        if (!is_signed && negative) {
+            std::fill(out, out + kMost, uint16_t{65535});
+            break;
+        }
+        uint32_t sum = of_one(some);
+        if (is_signed) sum += negative != (z_ < 0) ? of_one(against) : of_zero(against);
+        const Glance glance(*this, negative);
+        auto put = [&](uint32_t m, uint32_t bits) {
+            const auto k = static_cast<int>(negative ? kMost - m : kMost + m);
+            out[k] = static_cast<uint16_t>(std::min(bits, 65535u));
+        };
         uint32_t start = 1;
         for (unsigned step = 0; start <= kMost; ++step) {
             const unsigned width = fixed_ + (step > 5 ? step - 5 : 0);
             start_ = start;
             next_ = start + (int64_t{1} << width);
-            const int index = kStep + static_cast<int>(std::min(step, kLastStep));
-            const uint32_t stop = sum + node(index, false);
-            const int low = kLow + static_cast<int>(std::min(width - 1, kLastLow));
-            for (uint32_t m = start; m < next_ && m <= kMost; ++m) {
-                uint32_t total = stop;
-                if (width > 0)
-                    total += node(low, (m - start) >> (width - 1) & 1) + 256 * (width - 1);
-                out[negative ? kMost - m : kMost + m] =
-                    static_cast<uint16_t>(std::min(total, 65535u));
+            const uint32_t more = glance(kStep + static_cast<int>(std::min(step, kLastStep)));
+            const uint32_t stop = sum + of_zero(more);
+            if (width == 0) {
+                put(start, stop);
+            } else {
+                const uint32_t high =
+                    glance(kLow + static_cast<int>(std::min(width - 1, kLastLow)));
+                const uint32_t fixed = stop + 256 * (width - 1);
+                const uint32_t bits[2] = {fixed + of_zero(high), fixed + of_one(high)};
+                for (uint32_t m = start; m < next_ && m <= kMost; ++m)
+                    put(m, bits[(m - start) >> (width - 1) & 1]);
             }
-            sum += node(index, true);
+            sum += of_one(more);
             start = static_cast<uint32_t>(next_);
         }
-        context_ = context;
-        agree_ = 0;
     }
+}
+
+/// The costs in both quantisers; without a trellis there is one.
+template <Preset preset>
+void Model<preset>::rate(unsigned state, unsigned states, bool is_signed, uint16_t *out) {
+    for (unsigned q = 0; q < (states ? 2u : 1u); ++q) {
+        choose_state(states ? (state & ~1u) | q : 0, states);
+        costs(is_signed, out + q * kRatedValues);
+    }
+    choose_state(states ? state : 0, states);
+    if (states == 0) std::copy(out, out + kRatedValues, out + kRatedValues);
 }
 
 template <Preset preset>
@@ -468,11 +524,7 @@ void Model<preset>::integers(Coder &coder, std::span<int32_t> values, std::span<
                 front.expect(p);
                 if (labelled_) label_ = labels[i];
                 prepare(front, state, states);
-                for (unsigned q = 0; !rates.empty() && q < 2; ++q) {
-                    choose_state(states ? (state & ~1u) | q : 0, states);
-                    costs(is_signed, &rates[(2 * i + q) * kRatedValues]);
-                    if (q == 1) choose_state(state, states);
-                }
+                if (!rates.empty()) rate(state, states, is_signed, &rates[2 * i * kRatedValues]);
                 int32_t k = 0;
                 if constexpr (!Coder::kDecodes) k = values[i];
                 k = value(coder, k, is_signed, bound);
