@@ -28,6 +28,8 @@ from reticule.methods.diversity.readers import (
     streams,
 )
 from reticule.methods.layerwise.calibrated import CALIBRATION
+from reticule.methods.layerwise.evidence import distinct
+from reticule.methods.layerwise.walk import Inputs
 from reticule.methods.quantise.calibration import unseen_like
 from reticule.tuning.executor import execute
 from reticule.tuning.problem import as_input, constant_tensors
@@ -46,7 +48,8 @@ class Work:
     ``classes`` are sets of units that can be removed one by one, ``titles`` the first layer
     that makes them.  What layers see is measured on ``views``: images and blends of changed
     ones; what the answers lose on ``blends``, of which the network is as unsure as of new
-    images.  ``answers`` are the logarithms of what it says of those.
+    images.  ``images`` is how many of them differ, ``answers`` are the logarithms of what it
+    says of the blends.
     """
 
     stage: SelectUnits
@@ -56,8 +59,9 @@ class Work:
     classes: list[np.ndarray]
     titles: list[str]
     skipped: dict[str, str]
-    blends: np.ndarray
-    views: np.ndarray
+    blends: Inputs
+    views: Inputs
+    images: int
     answers: Tensor
     rng: np.random.Generator
     gone: list[int] = field(default_factory=list)
@@ -91,9 +95,10 @@ class Work:
         ]
         shown = np.concatenate([images, *more])
         blends = unseen_like(plain, context.data.augmentation, rng, mixed=True)
-        answers = log_answers(packed, blends)
+        answers = log_answers(packed, (blends,))
         kept = (channels, classes, titles, skipped)
-        return cls(stage, packed, packed, *kept, blends, shown, answers, rng)
+        differ = distinct((images,))
+        return cls(stage, packed, packed, *kept, (blends,), (shown,), differ, answers, rng)
 
     def first_reader(self, number: int) -> int:
         order = [name for _, name in self.start.graph.weights()]
@@ -127,7 +132,7 @@ class Work:
         then = streams(before, self.views, inputs)
         now = then if after is before else streams(after, self.views, inputs)
         units = self.classes[number]
-        return seen(self.now, self.channels, units, before, then, now, self.gone)
+        return seen(self.now, self.channels, units, before, then, now, self.gone, self.images)
 
     def order(self, number: int, count: int, readers: list[Seen]) -> np.ndarray:
         """Units of a class to keep (count,), the best first."""
@@ -223,11 +228,12 @@ def strengths(packed: Packed, channels: Channels, units: np.ndarray) -> np.ndarr
 
 
 @torch.no_grad()
-def log_answers(packed: Packed, images: np.ndarray) -> Tensor:
+def log_answers(packed: Packed, inputs: Inputs) -> Tensor:
     """Logarithms of the probabilities of the first output (n, classes)."""
     tensors = constant_tensors(packed.network())
     parts = []
-    for start in range(0, len(images), BATCH):
-        outputs = execute(packed.graph, tensors, as_input(images[start : start + BATCH]))
+    for start in range(0, len(inputs[0]), BATCH):
+        batch = (as_input(values[start : start + BATCH]) for values in inputs)
+        outputs = execute(packed.graph, tensors, *batch)
         parts.append(logits(packed.graph, outputs)[0].double().log_softmax(1))
     return torch.cat(parts)

@@ -9,28 +9,38 @@ import numpy as np
 
 from reticule.forms import Packed
 from reticule.methods.base import Context
-from reticule.methods.layerwise.walk import with_biases
+from reticule.methods.layerwise.evidence import distinct
+from reticule.methods.layerwise.sizes import room_for
+from reticule.methods.layerwise.walk import Inputs, with_biases
+from reticule.methods.quantise.beside_plain import Rival, better
+from reticule.methods.quantise.budget import Attempt
 from reticule.methods.quantise.calibration import unseen_like
 from reticule.methods.quantise.judge import Judge
 from reticule.tuning.problem import Problem, evenly
 
 CALIBRATION = 2e10  # multiply-accumulates of one pass over the calibration images
 FEWEST, MOST = 256, 4096
+MOST_HELD_OUT = 128
+NOT_BETTER = "calibration is of no use on other images"
 
 
 @dataclass(frozen=True)
 class Calibrated:
     """A network whose layers can take a shift of their means, and the images to measure it on.
 
-    ``images`` and ``mixed`` (n, C, H, W) are preprocessed, and like none that the network has
-    seen; what matters to the answers is measured on ``mixed``.  The ``judge`` guesses
-    what a compression costs, where a budget asks for it.
+    ``inputs`` and ``mixed`` are preprocessed, one array (n, ...) for each input of the network,
+    and like none that it has seen; what matters to the answers is measured on
+    ``mixed``.  ``images`` is how many of those that they come from differ.  The ``judge``
+    guesses what a compression costs, where a budget asks for it.  ``held_out`` inputs are
+    those that decisions are made on.
     """
 
     packed: Packed
-    images: np.ndarray
-    mixed: np.ndarray
+    inputs: Inputs
+    mixed: Inputs
+    images: int
     judge: Judge | None
+    held_out: Inputs
 
     @classmethod
     def of(
@@ -46,13 +56,37 @@ class Calibrated:
         """``images`` of them (None: by the network's size); a judge if ``judged`` and needed."""
         packed = with_biases(packed, names)
         rng = np.random.default_rng(context.seed)
-        data = evenly(problem.train, images or images_for(packed))
+        most = room_for(packed.graph, names)
+        data = evenly(problem.train, min(images or images_for(packed), most))
         plain = unseen_like(data, problem.augmentation, rng, mixed=False)
         mixed = unseen_like(data, problem.augmentation, rng, mixed=True)
         judge = None
         if context.max_drop is not None and judged:
             judge = Judge.of(packed.network(), problem, context.unseen, rng)
-        return cls(packed, plain, mixed, judge)
+        differ = distinct((data.batch(np.arange(len(data))),))
+        held_out = evenly(problem.held_out, MOST_HELD_OUT)
+        held = (held_out.batch(np.arange(len(held_out))),)
+        return cls(packed, (plain,), (mixed,), differ, judge, held)
+
+    def nearer(
+        self, start: Packed, best: Attempt, rival: Rival, size: int, context: Context
+    ) -> tuple[Packed, dict[str, object]]:
+        """The trial (``size`` bytes) or its plain rival, and a note of what decided.
+
+        See :func:`reticule.methods.quantise.beside_plain.better`.  A rival that would break a
+        budget which the trial keeps does not take its place.
+        """
+        rng = np.random.default_rng(context.seed)
+        stays, won = better(start, best.packed, rival, size, self.held_out, self.images, rng)
+        notes: dict[str, object] = {"images": self.images, "gain_db": round(won, 2)}
+        if stays or (self.images > 1 and rival.size > size):
+            return best.packed, notes
+        if self.judge is not None and context.max_drop is not None:
+            drop = self.judge.drop(rival.packed)
+            if drop > max(context.max_drop, best.predicted_drop or 0.0):
+                return best.packed, notes
+        context.progress.say(f"  {NOT_BETTER} ({-won:.2f} dB): errors are weighed by their size")
+        return rival.packed, notes | {"kept": "plain", "plain_quality": round(rival.quality, 3)}
 
 
 def images_for(packed: Packed) -> int:

@@ -8,7 +8,7 @@ the network with this one change are compared with those of the original.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,22 +66,23 @@ def factors(
     graph: Graph,
     tensors: Mapping[str, Tensor],
     probes: Mapping[str, Probe],
-    images: np.ndarray,
+    inputs: tuple[np.ndarray, ...] | np.ndarray,
     progress: Progress,
 ) -> dict[str, float]:
     """How many times its predicted loss each probe costs; 1 where nothing was predicted."""
     cost = max(sum(graph.macs().values()) * max(len(probes), 1), 1)
-    images = images[: max(FEWEST, int(CHECKED / cost))]
-    exact = _answers(graph, tensors, images)
+    inputs = (inputs,) if isinstance(inputs, np.ndarray) else inputs
+    inputs = tuple(values[: max(FEWEST, int(CHECKED / cost))] for values in inputs)
+    exact = _answers(graph, tensors, inputs)
     found = {}
     with progress.bar("probing", len(probes)) as bar:
         for name, probe in probes.items():
             new = torch.from_numpy(probe.weights.astype(np.float32)).reshape(tensors[name].shape)
-            answers = _answers(graph, {**tensors, name: new}, images)
+            answers = _answers(graph, {**tensors, name: new}, inputs)
             pairs = zip(answers, exact, strict=True)
             lost = sum(
                 float(F.kl_div(a, b, reduction="sum", log_target=True)) for a, b in pairs
-            ) / len(images)
+            ) / len(inputs[0])
             found[name] = 1.0
             if probe.predicted > NOTHING:
                 ratio = lost / probe.predicted
@@ -90,10 +91,13 @@ def factors(
     return found
 
 
-def _answers(graph: Graph, tensors: Mapping[str, Tensor], images: np.ndarray) -> list[Tensor]:
+def _answers(
+    graph: Graph, tensors: Mapping[str, Tensor], inputs: Sequence[np.ndarray]
+) -> list[Tensor]:
     """Logarithms of probabilities (n, classes) of each output."""
     parts: list[list[Tensor]] = []
-    for start in range(0, len(images), BATCH):
-        outputs = execute(graph, tensors, as_input(images[start : start + BATCH]))
+    for start in range(0, len(inputs[0]), BATCH):
+        batch = (as_input(values[start : start + BATCH]) for values in inputs)
+        outputs = execute(graph, tensors, *batch)
         parts.append([answer.log_softmax(1) for answer in logits(graph, outputs)])
     return [torch.cat(same) for same in zip(*parts, strict=True)]

@@ -35,12 +35,13 @@ def within_budget(
     judged: bool,
     by_bytes: float = 0.125,
     by_drop: float = 0.25,
+    stride: float = 2.0,
 ) -> tuple[Attempt, bool]:
     """The trial that the user's budget asks for, and whether it keeps it as far as is known.
 
     The best quality whose file fits; or the lowest whose predicted drop is allowed, if drops
-    are ``judged``; else ``start``.  Qualities are told apart down to ``by_bytes`` and ``by_drop``
-    decibels.
+    are ``judged``; else ``start``.  The first step is one of ``stride`` decibels; qualities are
+    told apart down to ``by_bytes`` and ``by_drop``.
     """
     if context.max_bytes is not None and context.file_size is not None:
         size: Callable[[Any], int] = context.file_size
@@ -49,7 +50,7 @@ def within_budget(
             attempt,
             lambda trial: size(trial.packed) <= most,
             start=start,
-            stride=2.0,
+            stride=stride,
             finest=by_bytes,
         )
     if context.max_drop is not None and judged:
@@ -58,7 +59,7 @@ def within_budget(
             attempt,
             lambda trial: (trial.predicted_drop or 0.0) <= drop,
             start=start,
-            stride=2.0,
+            stride=stride,
             finest=by_drop,
         )
     return attempt(start), True

@@ -24,13 +24,14 @@ from torch import Tensor
 
 from reticule.data import Data
 from reticule.graph import Graph, Node
+from reticule.methods.layerwise.sizes import batch_of
 from reticule.progress import Progress
 from reticule.tuning.augment import Augmentation
 from reticule.tuning.executor import execute
 from reticule.tuning.problem import as_input
 from reticule.tuning.train import logits
 
-BATCH = 64
+LARGEST = 1 << 22  # entries of the largest value of a batch: all of them are kept
 FLOOR = 0.01  # of the mean importance: a channel that is silent here may speak elsewhere
 MIXED = (0.2, 0.5)  # share of the second image
 
@@ -86,7 +87,9 @@ def seen_by(node: Node, x: Tensor, shape: tuple[int, ...], thin: int = 1, offset
 
 
 def seen_on_average(node: Node, x: Tensor, shape: tuple[int, ...]) -> Seen:
-    """The mean over all output positions of what a Conv sees: (groups, images, columns)."""
+    """The mean over all output positions of what a layer sees: (groups, images, columns)."""
+    if node.op == "Gemm":
+        return Seen(x.reshape(1, len(x), -1, x.shape[-1]).mean(2))
     settings: Any = node.settings
     top, left, bottom, right = settings["pads"]
     down, along = settings["strides"]
@@ -131,18 +134,27 @@ class Fisher:
 
 
 def importances(
-    graph: Graph, tensors: dict[str, Tensor], images: np.ndarray, seed: int, progress: Progress
+    graph: Graph,
+    tensors: dict[str, Tensor],
+    inputs: tuple[np.ndarray, ...] | np.ndarray,
+    seed: int,
+    progress: Progress,
 ) -> dict[str, np.ndarray]:
     """Importance of every output channel (float64), by the name of the weight tensor.
 
-    ``images`` (n, C, H, W) are preprocessed; one class is drawn for each.
+    ``inputs`` are preprocessed, one array (n, ...) for each input of the network; one class is
+    drawn for each.
     """
-    found = fisher(graph, tensors, images, seed, progress)
+    found = fisher(graph, tensors, inputs, seed, progress)
     return {name: layer.rows for name, layer in found.items()}
 
 
 def fisher(
-    graph: Graph, tensors: dict[str, Tensor], images: np.ndarray, seed: int, progress: Progress
+    graph: Graph,
+    tensors: dict[str, Tensor],
+    inputs: tuple[np.ndarray, ...] | np.ndarray,
+    seed: int,
+    progress: Progress,
 ) -> dict[str, Fisher]:
     """As :func:`importances`, with what positions have in common."""
     drawn = torch.Generator().manual_seed(seed)
@@ -151,10 +163,12 @@ def fisher(
     watched = [n.outputs[0] for n in graph.nodes if n.outputs[0] in watch]
     sums: dict[str, Tensor] = {}
     common = dict.fromkeys(layers, 0.0)
-    with progress.bar("sensitivity", len(images)) as bar:
-        for start in range(0, len(images), BATCH):
-            x = as_input(images[start : start + BATCH]).requires_grad_()
-            outputs = execute(graph, tensors, x, watch=watch)
+    inputs = (inputs,) if isinstance(inputs, np.ndarray) else inputs
+    images, batch = len(inputs[0]), batch_of(graph, largest=LARGEST)
+    with progress.bar("sensitivity", images) as bar:
+        for start in range(0, images, batch):
+            xs = [as_input(x[start : start + batch]).requires_grad_() for x in inputs]
+            outputs = execute(graph, tensors, *xs, watch=watch)
             values = dict(zip(watched, outputs[len(graph.outputs) :], strict=True))
             target = torch.zeros(())
             for answer in logits(graph, outputs[: len(graph.outputs)]):
@@ -167,12 +181,12 @@ def fisher(
                     part = channels_last(node, gradient).double().square().sum(0)
                     sums[weight] = sums[weight] + part if weight in sums else part
                     common[weight] += _common(node, gradient)
-            bar.advance(len(x))
+            bar.advance(len(xs[0]))
     found = {}
     for weight in layers:
         rows = graph.tensors[weight][0]
-        mean = sums[weight].numpy() / len(images) if weight in sums else np.zeros(rows)
-        total = float(mean.sum()) * len(images)
+        mean = sums[weight].numpy() / images if weight in sums else np.zeros(rows)
+        total = float(mean.sum()) * images
         share = common[weight] / total if total > 0 else 0.0
         found[weight] = Fisher(mean + FLOOR * mean.mean(), share)
     return found

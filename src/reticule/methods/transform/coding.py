@@ -18,7 +18,7 @@ from reticule.graph import Node
 from reticule.methods.base import Context, Outcome, method
 from reticule.methods.layerwise.calibrated import Calibrated
 from reticule.methods.layerwise.layer import Layer
-from reticule.methods.layerwise.walk import walk
+from reticule.methods.layerwise.walk import Inputs, walk
 from reticule.methods.prune.threshold import prunable
 from reticule.methods.quantise.budget import Attempt, within_budget
 from reticule.methods.quantise.calibration import importances
@@ -122,7 +122,8 @@ class _Work:
     packed: Packed
     names: Sequence[str]
     context: Context
-    images: np.ndarray | None = None
+    inputs: Inputs | None = None
+    differ: int = 0
     chosen: dict[str, np.ndarray] = field(default_factory=dict)  # importance of rows
     judge: Judge | None = None
     choices: dict[str, tuple[Domain, float]] = field(default_factory=dict)  # and factor of steps
@@ -149,16 +150,18 @@ class _Work:
             views.packed.graph, tensors, views.mixed, context.seed, context.progress
         )
         chosen = {name: found[name] for name in names}
-        return cls(settings, views.packed, names, context, views.images, chosen, views.judge)
+        return cls(
+            settings, views.packed, names, context, views.inputs, views.images, chosen, views.judge
+        )
 
     @property
     def default(self) -> float:
-        return DEFAULT_QUALITY if self.images is not None else PLAIN_QUALITY
+        return DEFAULT_QUALITY if self.inputs is not None else PLAIN_QUALITY
 
     def attempt(self, quality: float) -> Attempt:
         """The network at this quality."""
         self.trials += 1
-        made = self._plain(quality) if self.images is None else self._walked(self.images, quality)
+        made = self._plain(quality) if self.inputs is None else self._walked(self.inputs, quality)
         drop = self.judge.drop(made) if self.judge else None
         shown = "" if drop is None else f", about {drop:.2f} points lost"
         self.context.progress.say(f"  quality {quality:g}{shown}")
@@ -170,7 +173,7 @@ class _Work:
             self.packed, self.names, quality, self.settings.bias_bits, self._coded
         )
 
-    def _walked(self, images: np.ndarray, quality: float) -> Packed:
+    def _walked(self, inputs: Inputs, quality: float) -> Packed:
         """By the loss of the answers, layer by layer; biases restore the means of channels."""
         weights = sum(self.packed.forms[name].size for name in self.names)
         lam = 10 ** (-quality / 10) / max(weights, 1)
@@ -187,11 +190,12 @@ class _Work:
         return walk(
             self.packed,
             self.chosen,
-            images,
+            inputs,
             treat,
             self.context.progress,
             title="transform coding",
             bias_form=bias_form,
+            images=self.differ,
         )
 
     def _coded(
