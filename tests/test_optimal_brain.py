@@ -22,7 +22,8 @@ from reticule.codec import About, dumps, loads
 from reticule.forms import Dense, Packed, Quantised, Sparse
 from reticule.graph import Graph, Network
 from reticule.methods import Context
-from reticule.methods.layerwise.layer import LARGEST_HESSIAN, Layer, target_of
+from reticule.methods.layerwise.evidence import target_of
+from reticule.methods.layerwise.layer import LARGEST_HESSIAN, Layer
 from reticule.methods.layerwise.walk import walk
 from reticule.methods.obs.optimal_brain import OptimalBrain
 from reticule.methods.obs.probing import LOSS, Probe, factors, probe_of
@@ -411,7 +412,8 @@ def test_behind_an_average_only_the_mean_output_counts() -> None:
 
     def treat(layer: Layer):
         for common in (0.0, 0.5, 1.0):
-            found[common] = layer.statistics(layer.weights, False, False, common)[0][0]
+            shape = layer.weights.shape
+            found[common] = layer.averages(shape, False, False, common).square[0]
         return {}
 
     walk(Packed.of(network), ["a.weight"], (IMAGES,), treat, Silent(), title="")

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from reticule.codec.second_order import definite
 from reticule.methods.diversity.readers import Seen, reconstruction
 from reticule.science.submodular import (
     FacilityLocation,
@@ -80,7 +81,7 @@ def fused(readers: Sequence[Seen], count: int, kept: np.ndarray, ridge: float) -
     """How much each kept unit stands for each other one (count, kept): least squares."""
     inner = products(readers, count)
     own = inner[np.ix_(kept, kept)]
-    own = own + (ridge * float(own.diagonal().mean()) + 1e-12) * np.eye(kept.size)
+    own = definite(own + ridge * float(own.diagonal().mean()) * np.eye(kept.size))
     shares = np.linalg.solve(own, inner[kept]).T
     shares[kept] = np.eye(kept.size)
     return np.asarray(shares)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reticule.codec.second_order import definite
 from reticule.forms import Dense, Packed
 from reticule.graph import Graph, Node
 from reticule.graph.channels import Channels
@@ -49,7 +50,7 @@ class Seen:
         """E|t|^2 as far as these inputs explain it."""
         total = 0.0
         for square, cross in zip(self.square, self.cross, strict=True):
-            total += float((cross * np.linalg.lstsq(square, cross, rcond=1e-9)[0]).sum())
+            total += float((cross * np.linalg.solve(definite(square), cross)).sum())
         return max(total, 1e-30)
 
     def shift(self, weights: np.ndarray) -> np.ndarray:
@@ -106,19 +107,19 @@ def reason_against(packed: Packed, channels: Channels, units: np.ndarray) -> str
 
 @torch.no_grad()
 def streams(packed: Packed, inputs: tuple[np.ndarray, ...], names: Sequence[str]) -> Streams:
-    """Values of a network on its inputs, batch by batch, by name."""
+    """Values of a network on some inputs, batch by batch, by name."""
     tensors = constant_tensors(packed.network())
     wanted = [name for name in dict.fromkeys(names) if name not in packed.graph.inputs]
     order = [n.outputs[0] for n in packed.graph.nodes if n.outputs[0] in wanted]
     found: dict[str, list[Tensor]] = {name: [] for name in names}
     for start in range(0, len(inputs[0]), BATCH):
-        batch = [as_input(part[start : start + BATCH]) for part in inputs]
+        batch = [as_input(values[start : start + BATCH]) for values in inputs]
         values = execute(packed.graph, tensors, *batch, watch=frozenset(wanted))
         for name, value in zip(order, values[len(packed.graph.outputs) :], strict=True):
             found[name].append(value)
-        for name, part in zip(packed.graph.inputs, batch, strict=True):
+        for name, given in zip(packed.graph.inputs, batch, strict=True):
             if name in found:
-                found[name].append(part)
+                found[name].append(given)
     return found
 
 
@@ -130,11 +131,12 @@ def seen(
     then: Streams,
     now: Streams,
     gone: Sequence[int],
+    images: int,
 ) -> list[Seen]:
     """What each layer that reads the units sees ``now``; it should do what it did ``then``.
 
     ``before`` is the network as it was then, ``gone`` are units of other classes that nothing
-    may read any more.
+    may read any more; ``images`` is how many differ.
     """
     found = []
     place = dict.fromkeys(gone, GONE) | {unit: i for i, unit in enumerate(units.tolist())}
@@ -146,7 +148,7 @@ def seen(
         beside = beside_of(packed.graph, node)
         beside = beside if beside in now and then is not now else ""
         layer = Layer(packed.graph, node, constant_tensors(packed.network()), then, now, beside)
-        averages = layer.averages(dense.shape, centre=True)
+        averages = layer.averages(dense.shape, centre=True).expected(images)
         rows = dense.reshape(groups, dense.shape[0] // groups, -1).astype(np.float64)
         cross = rows @ averages.cross
         lacking = np.zeros(dense.shape[0])
@@ -159,7 +161,6 @@ def seen(
         cross = cross.transpose(0, 2, 1)
         line = [place.get(unit, OTHER) for unit in channels.tensors[name, 1].tolist()]
         columns = np.repeat(line, int(np.prod(dense.shape[2:])))
-        assert averages.mean is not None and averages.mean_then is not None
         means = averages.mean, averages.mean_then
         bias = before.forms.get(node.inputs[2]) if len(node.inputs) > 2 else None
         old = bias.dense() if isinstance(bias, Dense) else None
@@ -187,10 +188,11 @@ def refitted(reader: Seen, kept: np.ndarray, ridge: float) -> np.ndarray:
     made = np.zeros_like(reader.weights)
     for g, (square, cross) in enumerate(zip(reader.square, reader.cross, strict=True)):
         inner = square[np.ix_(stays, stays)]
-        extra = ridge * float(square.diagonal().mean()) + 1e-12
+        extra = ridge * float(square.diagonal().mean())
         old = reader.weights[g][:, stays]
         right = cross[stays] + extra * old.T
-        made[g][:, stays] = np.linalg.solve(inner + extra * np.eye(len(inner)), right).T
+        matrix = definite(inner + extra * np.eye(len(inner)))
+        made[g][:, stays] = np.linalg.solve(matrix, right).T
     return made
 
 

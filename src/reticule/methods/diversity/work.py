@@ -28,6 +28,8 @@ from reticule.methods.diversity.readers import (
     streams,
 )
 from reticule.methods.layerwise.calibrated import CALIBRATION, likelihood_of
+from reticule.methods.layerwise.evidence import distinct
+from reticule.methods.layerwise.walk import Inputs
 from reticule.methods.quantise.calibration import unseen_like
 from reticule.tuning.executor import execute
 from reticule.tuning.likelihood import Likelihood
@@ -46,7 +48,8 @@ class Work:
     ``classes`` are sets of units that can be removed one by one, ``titles`` the first layer
     that makes them.  What layers see is measured on ``views``: images and blends of changed
     ones; what the answers lose on ``blends``, of which the network is as unsure as of new
-    images.  ``answers`` is what it says of those, as the ``likelihood`` compares it.
+    images.  ``images`` is how many of them differ, ``answers`` is what it says of the blends,
+    as the ``likelihood`` compares it.
     """
 
     stage: SelectUnits
@@ -56,8 +59,9 @@ class Work:
     classes: list[np.ndarray]
     titles: list[str]
     skipped: dict[str, str]
-    blends: tuple[np.ndarray, ...]
-    views: tuple[np.ndarray, ...]
+    blends: Inputs
+    views: Inputs
+    images: int
     likelihood: Likelihood
     answers: list[Tensor]
     rng: np.random.Generator
@@ -92,8 +96,8 @@ class Work:
         blends = unseen_like(plain, context.data, rng, mixed=True)
         likelihood = likelihood_of(context, inputs)
         answers = answers_of(packed, blends, likelihood)
-        kept = (channels, classes, titles, skipped)
-        return cls(stage, packed, packed, *kept, blends, shown, likelihood, answers, rng)
+        kept = (channels, classes, titles, skipped, blends, shown, distinct(inputs))
+        return cls(stage, packed, packed, *kept, likelihood, answers, rng)
 
     def first_reader(self, number: int) -> int:
         order = [name for _, name in self.start.graph.weights()]
@@ -127,7 +131,7 @@ class Work:
         then = streams(before, self.views, inputs)
         now = then if after is before else streams(after, self.views, inputs)
         units = self.classes[number]
-        return seen(self.now, self.channels, units, before, then, now, self.gone)
+        return seen(self.now, self.channels, units, before, then, now, self.gone, self.images)
 
     def order(self, number: int, count: int, readers: list[Seen]) -> np.ndarray:
         """Units of a class to keep (count,), the best first."""
@@ -222,14 +226,12 @@ def strengths(packed: Packed, channels: Channels, units: np.ndarray) -> np.ndarr
 
 
 @torch.no_grad()
-def answers_of(
-    packed: Packed, inputs: tuple[np.ndarray, ...], likelihood: Likelihood
-) -> list[Tensor]:
+def answers_of(packed: Packed, inputs: Inputs, likelihood: Likelihood) -> list[Tensor]:
     """Each output as (n, values) that can be compared, float64."""
     tensors = constant_tensors(packed.network())
     parts: list[list[Tensor]] = []
     for start in range(0, len(inputs[0]), BATCH):
-        batch = (as_input(part[start : start + BATCH]) for part in inputs)
+        batch = (as_input(values[start : start + BATCH]) for values in inputs)
         outputs = [output.double() for output in execute(packed.graph, tensors, *batch)]
         parts.append(likelihood.compared(packed.graph, outputs))
     return [torch.cat(same) for same in zip(*parts, strict=True)]

@@ -9,7 +9,11 @@ import numpy as np
 
 from reticule.forms import Packed
 from reticule.methods.base import Context
-from reticule.methods.layerwise.walk import with_biases
+from reticule.methods.layerwise.evidence import distinct
+from reticule.methods.layerwise.sizes import room_for
+from reticule.methods.layerwise.walk import Inputs, with_biases
+from reticule.methods.quantise.beside_plain import Rival, better
+from reticule.methods.quantise.budget import Attempt
 from reticule.methods.quantise.calibration import unseen_like
 from reticule.methods.quantise.judge import Assessor
 from reticule.tuning.likelihood import Likelihood
@@ -17,22 +21,28 @@ from reticule.tuning.problem import Problem, constant_tensors, evenly
 
 CALIBRATION = 2e10  # multiply-accumulates of one pass over the calibration images
 FEWEST, MOST = 256, 4096
+MOST_HELD_OUT = 128
+NOT_BETTER = "calibration is of no use on other images"
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A network whose layers can take a shift of their means, and the inputs to measure it on.
+    """A network whose layers can take a shift of their means, and the images to measure it on.
 
-    ``inputs`` and ``mixed`` (one array for each of the network's inputs) are prepared, and like
-    none that the network has seen; what matters to the answers, by their ``likelihood``, is
-    measured on ``mixed``.  The ``assessor`` tells what a compression costs, where a budget asks.
+    ``inputs`` and ``mixed`` are preprocessed, one array (n, ...) for each input of the network,
+    and like none that it has seen; what matters to the answers is measured on
+    ``mixed``, by their ``likelihood``.  ``images`` is how many of those that they come from
+    differ.  The ``assessor`` tells what a compression costs, where a budget asks for it.
+    ``held_out`` inputs are those that decisions are made on.
     """
 
     packed: Packed
-    inputs: tuple[np.ndarray, ...]
-    mixed: tuple[np.ndarray, ...]
+    inputs: Inputs
+    mixed: Inputs
+    images: int
     likelihood: Likelihood
     assessor: Assessor | None
+    held_out: Inputs
 
     @classmethod
     def of(
@@ -45,21 +55,45 @@ class Calibrated:
         images: int | None,
         judged: bool,
     ) -> Calibrated:
-        """``images`` inputs (None: by the network's size); judged if ``judged`` and needed."""
+        """``images`` of them (None: by the network's size); judged if ``judged`` and needed."""
         packed = with_biases(packed, names)
         rng = np.random.default_rng(context.seed)
-        data = evenly(problem.train, images or images_for(packed))
+        most = room_for(packed.graph, names)
+        data = evenly(problem.train, min(images or images_for(packed), most))
         plain = unseen_like(data, problem, rng, mixed=False)
         mixed = unseen_like(data, problem, rng, mixed=True)
         likelihood = likelihood_of(context, plain)
         assessor = Assessor.of(context, rng) if judged else None
-        return cls(packed, plain, mixed, likelihood, assessor)
+        differ = distinct(data.inputs(np.arange(len(data))))
+        held_out = evenly(problem.held_out, MOST_HELD_OUT)
+        held = held_out.inputs(np.arange(len(held_out)))
+        return cls(packed, plain, mixed, differ, likelihood, assessor, held)
+
+    def nearer(
+        self, start: Packed, best: Attempt, rival: Rival, size: int, context: Context
+    ) -> tuple[Packed, dict[str, object]]:
+        """The trial (``size`` bytes) or its plain rival, and a note of what decided.
+
+        See :func:`reticule.methods.quantise.beside_plain.better`.  A rival that would break a
+        budget which the trial keeps does not take its place.
+        """
+        rng = np.random.default_rng(context.seed)
+        stays, won = better(start, best.packed, rival, size, self.held_out, self.images, rng)
+        notes: dict[str, object] = {"images": self.images, "gain_db": round(won, 2)}
+        if stays or (self.images > 1 and rival.size > size):
+            return best.packed, notes
+        if self.assessor is not None:
+            kept = best.verdict.allowed(context)
+            if kept and not self.assessor.verdict(rival.packed).allowed(context):
+                return best.packed, notes
+        context.progress.say(f"  {NOT_BETTER} ({-won:.2f} dB): errors are weighed by their size")
+        return rival.packed, notes | {"kept": "plain", "plain_quality": round(rival.quality, 3)}
 
 
-def likelihood_of(context: Context, inputs: tuple[np.ndarray, ...]) -> Likelihood:
+def likelihood_of(context: Context, inputs: Inputs) -> Likelihood:
     """What the original's answers are compared as; ``inputs`` show how they spread."""
-    tensors = constant_tensors(context.original)
-    return Likelihood.of(context.original.graph, tensors, inputs, classified=context.classified)
+    graph, tensors = context.original.graph, constant_tensors(context.original)
+    return Likelihood.of(graph, tensors, inputs, classified=context.classified)
 
 
 def images_for(packed: Packed) -> int:

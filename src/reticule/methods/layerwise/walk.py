@@ -1,9 +1,12 @@
 """Layer by layer through a network, each treated for the inputs that it really gets.
 
-Two networks run side by side on the calibration images: the original, and the one whose
+Two networks run side by side on the calibration inputs: the original, and the one whose
 layers up to here are treated: quantised, pruned.  See :class:`.layer.Layer` for what both
 know of a layer.  After a layer has its new weights, its bias takes what is left of the shift
 of each channel's mean.
+
+Both run from one treated layer to the next, batch by batch, and only what is alive there is
+kept: see :mod:`.segments`.
 """
 
 from __future__ import annotations
@@ -16,18 +19,20 @@ from torch import Tensor
 
 from reticule.forms import Form, Packed
 from reticule.graph import Graph, Node
-from reticule.methods.layerwise.layer import Layer, Streams
-from reticule.progress import Progress
-from reticule.tuning.executor import EXECUTORS
+from reticule.methods.layerwise.evidence import distinct
+from reticule.methods.layerwise.layer import Layer, Matrix, Streams
+from reticule.methods.layerwise.segments import Flow
+from reticule.progress import Bar, Progress
 from reticule.tuning.moments import with_bias
-from reticule.tuning.problem import as_input, constant_tensors
+from reticule.tuning.problem import constant_tensors
 
-BATCH = 64
 LEAST_COLUMNS = 64  # a layer as narrow as that gets no bias that it did not have
 
+Inputs = tuple[np.ndarray, ...]
+"""One array (n, ...) for each input of a network, in its order."""
 Treatment = Callable[[Layer], Mapping[str, Form]]
 """New forms of a layer's weights and, where it has one, of its bias."""
-BiasForm = Callable[[np.ndarray], Form]
+BiasForm = Callable[[Matrix], Form]
 """How a bias is stored."""
 
 
@@ -35,77 +40,75 @@ BiasForm = Callable[[np.ndarray], Form]
 def walk(
     packed: Packed,
     chosen: Collection[str],
-    inputs: tuple[np.ndarray, ...],
+    inputs: Inputs | np.ndarray,
     treat: Treatment,
     progress: Progress,
     *,
     title: str,
     bias_form: BiasForm | None = None,
     sums: bool = False,
+    images: int | None = None,
+    bar: Bar | None = None,
 ) -> Packed:
     """The network with the layers of the tensors in ``chosen`` treated.
 
-    ``inputs`` are prepared, one array for each of the network's.  With ``bias_form`` biases
-    are corrected.  With ``sums`` the later one of two values that are added makes up for the
-    errors of the other.
+    ``inputs`` are preprocessed: one array (n, ...) for each input of the network.  With
+    ``bias_form`` biases are corrected.  With ``sums`` the later one of two values that are
+    added makes up for the errors of the other.  ``images`` is how many inputs the
+    statistics count as (None: those that differ).  Steps go to ``bar``, if it runs already.
     """
+    if isinstance(inputs, np.ndarray):
+        inputs = (inputs,)
+    if bar is None:
+        with progress.bar(title, len(chosen)) as own:
+            return walk(
+                packed, chosen, inputs, treat, progress, title=title, bias_form=bias_form,
+                sums=sums, images=images, bar=own,
+            )  # fmt: skip
     graph = packed.graph
+    images = distinct(inputs) if images is None else images
     tensors = constant_tensors(packed.network())
-    then: Streams = {
-        name: [as_input(part[i : i + BATCH]) for i in range(0, len(part), BATCH)]
-        for name, part in zip(graph.inputs, inputs, strict=True)
-    }
-    now: Streams = dict(then)
+    flow = Flow(graph, tensors, inputs)
     forms: dict[str, Form] = {}
-    changed = dict(tensors)
-    last_use = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
-    with progress.bar(title, len(chosen)) as bar:
-        for i, node in enumerate(graph.nodes):
-            weight = node.inputs[1] if node.op in ("Conv", "Gemm") else ""
-            if weight in chosen and weight not in forms:
-                beside = _beside(graph, node, now) if sums else ""
-                layer = Layer(graph, node, tensors, then, now, beside)
-                for name, form in treat(layer).items():
-                    forms[name], changed[name] = form, torch.from_numpy(np.array(form.dense()))
-                if then.get(node.inputs[0]) is not None:
-                    _run(node, tensors, then)
-                    _run(node, changed, now)
-                    if layer.bias and bias_form is not None:
-                        bias = layer.bias
-                        form = bias_form(layer.corrected(changed[bias].double().numpy()))
-                        new = torch.from_numpy(np.array(form.dense()))
-                        _shift(node, now, new - changed[bias])
-                        forms[bias], changed[bias] = form, new
-                bar.advance(1, weight)
-            else:
-                _run(node, tensors, then)
-                _run(node, changed, now)
-            for name in set(node.inputs):
-                if name and last_use[name] == i and name not in graph.outputs:
-                    then.pop(name, None), now.pop(name, None)
+    done: set[str] = set()
+    for i, node in enumerate(graph.nodes):
+        weight = node.inputs[1] if node.op in ("Conv", "Gemm") else ""
+        if weight not in chosen or weight in done:
+            continue
+        flow.advance(i)
+        layer = _layer(flow, node, sums, images)
+        made = treat(layer)
+        for name, form in made.items():
+            forms[name] = form
+            flow.change(name, _tensor(form))
+        if layer.bias and bias_form is not None and made:
+            bias = tensors[layer.bias].double().numpy()
+            new = forms[weight].dense().astype(np.float64)
+            forms[layer.bias] = bias_form(layer.corrected(bias, new))
+            flow.change(layer.bias, _tensor(forms[layer.bias]))
+        done.add(weight)
+        bar.advance(1, weight)
     return packed.with_forms(forms)
 
 
-def _run(node: Node, tensors: Mapping[str, Tensor], streams: Streams) -> None:
-    """One operator on all batches."""
-    some = next((n for n in node.inputs if n in streams), None)
-    count = len(streams[some]) if some else 1
-    streams[node.outputs[0]] = [
-        EXECUTORS[node.op](
-            [None if not n else streams[n][b] if n in streams else tensors[n] for n in node.inputs],
-            node.settings,
-        )
-        for b in range(count)
-    ]
+def _tensor(form: Form) -> Tensor:
+    return torch.from_numpy(np.array(form.dense(), np.float32))
 
 
-def _shift(node: Node, streams: Streams, by: Tensor) -> None:
-    shape = (-1, 1, 1) if node.op == "Conv" else (-1,)
-    name = node.outputs[0]
-    streams[name] = [y + by.reshape(shape) for y in streams[name]]
+def _layer(flow: Flow, node: Node, sums: bool, images: int) -> Layer:
+    """The layer of a node that both networks have come to."""
+    source = node.inputs[0]
+    beside = _beside(flow.graph, node, flow.alive) if sums else ""
+    names = [name for name in (source, beside) if name]
+    if source in flow.graph.tensors:  # the same whatever the images are
+        constant: Streams = {source: [flow.tensors[source]]}
+        return Layer(flow.graph, node, flow.tensors, constant, constant)
+    then = flow.values(names, flow.then)
+    now = then if flow.then is flow.now else flow.values(names, flow.now)
+    return Layer(flow.graph, node, flow.tensors, then, now, beside, images)
 
 
-def _beside(graph: Graph, node: Node, streams: Streams) -> str:
+def _beside(graph: Graph, node: Node, alive: Collection[str]) -> str:
     """The value that a layer's output is added to, if it is there already and nothing else is."""
     output = node.outputs[0]
     users = [n for n in graph.nodes if output in n.inputs]
@@ -113,7 +116,7 @@ def _beside(graph: Graph, node: Node, streams: Streams) -> str:
         return ""
     other = next((name for name in users[0].inputs if name != output), "")
     shapes = graph.shapes()
-    same = other in streams and shapes.get(other) == shapes[output]
+    same = other in alive and shapes.get(other) == shapes[output]
     return other if same else ""
 
 

@@ -13,20 +13,26 @@ from pydantic import Field
 from reticule.forms import Dense, Form, Packed, Sparse
 from reticule.methods.base import Context, Outcome, method
 from reticule.methods.layerwise.calibrated import Calibrated
+from reticule.methods.layerwise.evidence import matter
 from reticule.methods.layerwise.layer import Layer
 from reticule.methods.layerwise.walk import walk
+from reticule.methods.obs.plain import by_magnitude
 from reticule.methods.obs.probing import Probe, factors, probe_of
 from reticule.methods.obs.pruning import damped, masks_at, price_for, prices_of, rebuilt
 from reticule.methods.obs.survivors import quantise_survivors
 from reticule.methods.prune.threshold import density_of, prunable
+from reticule.methods.quantise.beside_plain import matched
 from reticule.methods.quantise.budget import Attempt, default_quality, within_budget
 from reticule.methods.quantise.calibration import Fisher, fisher
-from reticule.methods.quantise.judge import NOT_JUDGED, Assessor
+from reticule.methods.quantise.judge import NOT_JUDGED
+from reticule.methods.quantise.layers import Choice
+from reticule.methods.quantise.plain import quantise_plainly
 from reticule.methods.quantise.walk import quantised_bias
 from reticule.methods.select import SMALLEST, select
-from reticule.tuning.likelihood import Likelihood
+from reticule.methods.structure.sizes import size_of
 from reticule.tuning.problem import constant_tensors
 
+STATES = 8  # of the trellis of a plain network
 BITS = 5.0  # what a weight that is kept takes in a file, its position included
 
 
@@ -71,9 +77,10 @@ class OptimalBrain:
         if self.quality is not None or not (self.quantise or self.density == "auto"):
             best, met = work.attempt(start), True
         else:
-            before = work.assessor.verdict(packed) if work.assessor else None
+            assessor = work.views.assessor
+            before = assessor.verdict(packed) if assessor else None
             best, met = within_budget(context, work.attempt, start, before=before)
-        made = best.packed
+        made, compared = work.compared(packed, best)
         masks = {name: made.forms[name].dense() != 0 for name in names}
         notes: dict[str, object] = {
             "density": density_of(masks),
@@ -84,6 +91,7 @@ class OptimalBrain:
         notes |= best.verdict.notes()
         if not met:
             notes["budget"] = "not met"
+        notes |= compared
         return Outcome(made, {n: r for n, r in skipped.items() if n not in work.biases}, notes)
 
 
@@ -95,11 +103,9 @@ class _Work:
     packed: Packed
     names: Sequence[str]
     context: Context
-    inputs: tuple[np.ndarray, ...]
-    likelihood: Likelihood
+    views: Calibrated
     fisher: dict[str, Fisher]
     free: Mapping[str, np.ndarray]  # what earlier stages have not removed, (rows, columns)
-    assessor: Assessor | None
     prices: dict[str, np.ndarray] = field(default_factory=dict)
     probes: dict[str, Probe] = field(default_factory=dict)
     ratios: dict[str, float] = field(default_factory=dict)
@@ -120,13 +126,23 @@ class _Work:
         )
         packed, inputs, mixed = views.packed, views.inputs, views.mixed
         tensors = constant_tensors(packed.network())
-        found = fisher(
-            packed.graph, tensors, mixed, views.likelihood, context.seed, context.progress
-        )
+        found = {
+            name: replace(each, rows=matter(each.rows, views.images))
+            for name, each in fisher(
+                packed.graph, tensors, mixed, views.likelihood, context.seed, context.progress
+            ).items()
+        }
         free = {name: _matrix(_free(packed.forms[name])) for name in names}
-        shown = (inputs, views.likelihood)
-        work = cls(settings, packed, names, context, *shown, found, free, views.assessor)
-        walk(packed, names, inputs, work.priced, context.progress, title="weighing")
+        work = cls(settings, packed, names, context, views, found, free)
+        walk(
+            packed,
+            names,
+            inputs,
+            work.priced,
+            context.progress,
+            title="weighing",
+            images=views.images,
+        )
         off = factors(packed.graph, tensors, work.probes, mixed, views.likelihood, context.progress)
         for name, factor in off.items():
             work.prices[name] *= factor
@@ -156,6 +172,29 @@ class _Work:
         free = None if self.free[name].all() else self.free[name]
         return prices_of(weights, hessian, self.fisher[name].rows, free)
 
+    def compared(self, start: Packed, best: Attempt) -> tuple[Packed, dict[str, object]]:
+        """The trial, or a plain network of as many bytes if that is nearer to the original.
+
+        Where the density was given, that is one without its smallest weights.
+        """
+        context, settings = self.context, self.settings
+        size = size_of(best.packed, context)
+        if not settings.quantise or settings.density != "auto":
+            kept = {name: best.packed.forms[name].dense() != 0 for name in self.names}
+            magnitude = partial(by_magnitude, start, self.names, density_of(kept))
+        choices: dict[str, Choice] = {}
+
+        def plain(quality: float) -> Packed:
+            if settings.density == "auto" and settings.quantise:
+                return quantise_plainly(
+                    start, self.names, quality, STATES, settings.bias_bits, choices
+                )
+            return magnitude(quality if settings.quantise else None, settings.bias_bits)
+
+        weights = sum(start.forms[name].size for name in self.names)
+        rival = matched(plain, lambda packed: size_of(packed, context), size, weights)
+        return self.views.nearer(start, best, rival, size, context)
+
     def attempt(self, quality: float) -> Attempt:
         """The network at this quality."""
         self.trials += 1
@@ -170,14 +209,16 @@ class _Work:
         made = walk(
             self.packed,
             self.names,
-            self.inputs,
+            self.views.inputs,
             partial(self.pruned, densities=densities, lam=lam),
             context.progress,
             title="pruning",
             bias_form=bias_form,
             sums=True,
+            images=self.views.images,
         )
-        verdict = self.assessor.verdict(made) if self.assessor else NOT_JUDGED
+        assessor = self.views.assessor
+        verdict = assessor.verdict(made) if assessor else NOT_JUDGED
         kept = f"  quality {quality:g}: {100 * density_of(masks):.3g} % of the weights"
         context.progress.say(", ".join(filter(None, (kept, str(verdict)))))
         return Attempt(quality, made, verdict)

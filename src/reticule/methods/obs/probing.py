@@ -8,7 +8,7 @@ the network with this one change are compared with those of the original.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +71,7 @@ def factors(
 ) -> dict[str, float]:
     """How many times its predicted loss each probe costs; 1 where nothing was predicted."""
     cost = max(sum(graph.macs().values()) * max(len(probes), 1), 1)
-    inputs = tuple(part[: max(FEWEST, int(CHECKED / cost))] for part in inputs)
+    inputs = tuple(values[: max(FEWEST, int(CHECKED / cost))] for values in inputs)
     exact = _answers(graph, tensors, inputs, likelihood)
     found = {}
     with progress.bar("probing", len(probes)) as bar:
@@ -90,12 +90,12 @@ def factors(
 def _answers(
     graph: Graph,
     tensors: Mapping[str, Tensor],
-    inputs: tuple[np.ndarray, ...],
+    inputs: Sequence[np.ndarray],
     likelihood: Likelihood,
 ) -> list[Tensor]:
     """Each output as (n, values) that can be compared."""
     parts: list[list[Tensor]] = []
     for start in range(0, len(inputs[0]), BATCH):
-        outputs = execute(graph, tensors, *(as_input(p[start : start + BATCH]) for p in inputs))
-        parts.append(likelihood.compared(graph, outputs))
+        batch = (as_input(values[start : start + BATCH]) for values in inputs)
+        parts.append(likelihood.compared(graph, execute(graph, tensors, *batch)))
     return [torch.cat(same) for same in zip(*parts, strict=True)]

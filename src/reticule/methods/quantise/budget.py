@@ -41,13 +41,14 @@ def within_budget(
     before: Verdict | None,
     by_bytes: float = 0.125,
     by_drop: float = 0.25,
+    stride: float = 2.0,
 ) -> tuple[Attempt, bool]:
     """The trial that the user's budget asks for, and whether it keeps it as far as is known.
 
     The lowest quality whose answers are allowed, where the budget asks for that and trials are
     judged; ``before`` is then what the network had lost already (None: trials are not judged).
-    Else the best quality whose file fits, or ``start``.  Qualities are told apart down to
-    ``by_bytes`` and ``by_drop`` decibels.
+    Else the best quality whose file fits, or ``start``.  The first step is one of ``stride``
+    decibels; qualities are told apart down to ``by_bytes`` and ``by_drop``.
     """
     size, most = context.file_size, context.max_bytes
 
@@ -61,12 +62,12 @@ def within_budget(
             attempt,
             lambda trial: trial.verdict.allowed(context),
             start=start,
-            stride=2.0,
+            stride=stride,
             finest=by_drop,
         )
         return found, met and fits(found)
     if most is not None and size is not None:
-        return largest_within(attempt, fits, start=start, stride=2.0, finest=by_bytes)
+        return largest_within(attempt, fits, start=start, stride=stride, finest=by_bytes)
     return attempt(start), True
 
 

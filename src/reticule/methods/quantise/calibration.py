@@ -25,12 +25,13 @@ from torch import Tensor
 
 from reticule.data import Data
 from reticule.graph import Graph, Node
+from reticule.methods.layerwise.sizes import batch_of
 from reticule.progress import Progress
 from reticule.tuning.executor import execute
 from reticule.tuning.likelihood import Likelihood
 from reticule.tuning.problem import Problem, as_input
 
-BATCH = 64
+LARGEST = 1 << 22  # entries of the largest value of a batch: all of them are kept
 FLOOR = 0.01  # of the mean importance: a channel that is silent here may speak elsewhere
 MIXED = (0.2, 0.5)  # share of the second image
 
@@ -88,7 +89,9 @@ def seen_by(node: Node, x: Tensor, shape: tuple[int, ...], thin: int = 1, offset
 
 
 def seen_on_average(node: Node, x: Tensor, shape: tuple[int, ...]) -> Seen:
-    """The mean over all output positions of what a Conv sees: (groups, images, columns)."""
+    """The mean over all output positions of what a layer sees: (groups, images, columns)."""
+    if node.op == "Gemm":
+        return Seen(x.reshape(1, len(x), -1, x.shape[-1]).mean(2))
     settings: Any = node.settings
     top, left, bottom, right = settings["pads"]
     down, along = settings["strides"]
@@ -163,10 +166,10 @@ def fisher(
     watched = [n.outputs[0] for n in graph.nodes if n.outputs[0] in watch]
     sums: dict[str, Tensor] = {}
     common = dict.fromkeys(layers, 0.0)
-    count = len(inputs[0])
+    count, size = len(inputs[0]), batch_of(graph, largest=LARGEST)
     with progress.bar("sensitivity", count) as bar:
-        for start in range(0, count, BATCH):
-            batch = [as_input(part[start : start + BATCH]).requires_grad_() for part in inputs]
+        for start in range(0, count, size):
+            batch = [as_input(part[start : start + size]).requires_grad_() for part in inputs]
             outputs = execute(graph, tensors, *batch, watch=watch)
             values = dict(zip(watched, outputs[len(graph.outputs) :], strict=True))
             compared = likelihood.compared(graph, outputs[: len(graph.outputs)])

@@ -142,12 +142,29 @@ def quantise_layer(
     """
     if not np.any(weights):
         return Made(Quantised(np.zeros(weights.shape, np.int8), 1.0), Choice(False, 1.0), 0.0)
+    choice, target = prepared(weights, sensitivity, lam, states, known)
+    return quantise_target(target, choice, lam, states)
+
+
+def prepared(
+    weights: np.ndarray,
+    sensitivity: Sensitivity,
+    lam: float,
+    states: int,
+    known: Choice | None = None,
+) -> tuple[Choice, Target]:
+    """How a tensor is quantised at this lambda, or as is ``known``; and what serves all others."""
     if known is None:
-        choice, target = _searched(weights, sensitivity, lam, states)
-    else:
-        choice, target = known, Target(weights, sensitivity, known.spectral)
+        return _searched(weights, sensitivity, lam, states)
+    return known, Target(weights, sensitivity, known.spectral)
+
+
+def quantise_target(
+    target: Target, choice: Choice, lam: float, states: int, exact: bool = True
+) -> Made:
+    """The form of what was :func:`prepared`; unless ``exact``, by estimated rates."""
     step = target.clipped(choice.factor * target.expected_step(lam, states))
-    levels, cost = target.levels(step, lam, states, exact=True)
+    levels, cost = target.levels(step, lam, states, exact=exact)
     form: Form = Quantised(levels, target.fitted(levels, step), states)
     return Made(Spectral(form) if choice.spectral else form, choice, cost)
 

@@ -20,9 +20,9 @@ import numpy as np
 
 from reticule.forms import Form, Packed, Quantised
 from reticule.methods.layerwise.layer import Layer
-from reticule.methods.layerwise.walk import walk
+from reticule.methods.layerwise.walk import Inputs, walk
 from reticule.methods.quantise.layers import Choice, Sensitivity, quantise_layer
-from reticule.progress import Progress
+from reticule.progress import Bar, Progress
 
 
 @dataclass(frozen=True)
@@ -40,22 +40,35 @@ class Settings:
 def quantise_network(
     packed: Packed,
     chosen: Mapping[str, np.ndarray],
-    inputs: tuple[np.ndarray, ...],
+    inputs: Inputs,
     settings: Settings,
     choices: dict[str, Choice],
     progress: Progress,
+    images: int | None = None,
+    bar: Bar | None = None,
 ) -> Packed:
     """The network with the tensors in ``chosen`` (weight -> importance of its rows) quantised.
 
-    ``inputs`` are prepared, one array for each of the network's.  ``choices`` is read and
-    updated: what was chosen for each tensor.
+    ``inputs`` are preprocessed, one array (n, ...) for each input of the network; ``images``
+    is how many they count as (None: those that differ).  ``choices`` is read and updated:
+    what was chosen for each tensor.  Steps go to ``bar``, if it runs already.
     """
 
     def treat(layer: Layer) -> dict[str, Form]:
         return _quantised(layer, chosen[layer.name], settings, choices)
 
     bias_form = partial(quantised_bias, bits=settings.bias_bits) if settings.correct else None
-    return walk(packed, chosen, inputs, treat, progress, title="quantising", bias_form=bias_form)
+    return walk(
+        packed,
+        chosen,
+        inputs,
+        treat,
+        progress,
+        title="quantising",
+        bias_form=bias_form,
+        images=images,
+        bar=bar,
+    )
 
 
 def _quantised(

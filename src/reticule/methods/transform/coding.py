@@ -18,7 +18,7 @@ from reticule.graph import Node
 from reticule.methods.base import Context, Outcome, method
 from reticule.methods.layerwise.calibrated import Calibrated
 from reticule.methods.layerwise.layer import Layer
-from reticule.methods.layerwise.walk import walk
+from reticule.methods.layerwise.walk import Inputs, walk
 from reticule.methods.prune.threshold import prunable
 from reticule.methods.quantise.budget import Attempt, default_quality, within_budget
 from reticule.methods.quantise.calibration import importances
@@ -31,7 +31,6 @@ from reticule.methods.transform.bases import Domain, Transform, domains_of, expe
 from reticule.methods.transform.truncation import best_factor, truncate
 from reticule.tuning.problem import constant_tensors
 
-DEFAULT_QUALITY = 12.0
 PLAIN_QUALITY = 24.0
 BY_BYTES, BY_DROP = 0.25, 0.5  # finest steps of a search: planes are cut whole
 PRUNED = "pruned: a transform would fill its zeros"
@@ -122,7 +121,8 @@ class _Work:
     packed: Packed
     names: Sequence[str]
     context: Context
-    inputs: tuple[np.ndarray, ...] | None = None
+    inputs: Inputs | None = None
+    differ: int = 0
     chosen: dict[str, np.ndarray] = field(default_factory=dict)  # importance of rows
     assessor: Assessor | None = None
     choices: dict[str, tuple[Domain, float]] = field(default_factory=dict)  # and factor of steps
@@ -157,7 +157,16 @@ class _Work:
             context.progress,
         )
         chosen = {name: found[name] for name in names}
-        return cls(settings, views.packed, names, context, views.inputs, chosen, views.assessor)
+        return cls(
+            settings,
+            views.packed,
+            names,
+            context,
+            views.inputs,
+            views.images,
+            chosen,
+            views.assessor,
+        )
 
     @property
     def default(self) -> float:
@@ -177,7 +186,7 @@ class _Work:
             self.packed, self.names, quality, self.settings.bias_bits, self._coded
         )
 
-    def _walked(self, inputs: tuple[np.ndarray, ...], quality: float) -> Packed:
+    def _walked(self, inputs: Inputs, quality: float) -> Packed:
         """By the loss of the answers, layer by layer; biases restore the means of channels."""
         weights = sum(self.packed.forms[name].size for name in self.names)
         lam = 10 ** (-quality / 10) / max(weights, 1)
@@ -199,6 +208,7 @@ class _Work:
             self.context.progress,
             title="transform coding",
             bias_form=bias_form,
+            images=self.differ,
         )
 
     def _coded(
