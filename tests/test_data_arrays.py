@@ -306,3 +306,19 @@ def test_digests_of_files(tmp_path: Path) -> None:
     assert Data(tmp_path / "flat").digest() == first
     picture(9, 5, 4).save(tmp_path / "flat" / "3.png")
     assert Data(tmp_path / "flat").digest() != first
+
+
+def test_sets_too_large_for_memory_are_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from reticule.data import items
+
+    monkeypatch.setattr(items, "CACHE_BYTES", 100)
+    images = [image[:1] if i == 2 else image for i, image in enumerate(IMAGES)]
+    for labels in (LABELS.tolist(), None):
+        source = images if labels is None else list(zip(images, labels, strict=True))
+        data = Data(source)
+        assert data.shape == (3, 5, 4) and data.labelled == (labels is not None)
+        got = data.images([3, 2])
+        assert (got[0] == IMAGES[3]).all() and (got[1] == IMAGES[2, :1]).all()
+        assert data.digest() != data.subset([1, 0]).digest()
+        assert len(data.check()) == 6
+    assert Data(iter(IMAGES)).images([5]).shape == (1, 3, 5, 4)  # kept: it cannot be asked again
