@@ -399,7 +399,7 @@ def test_bad_arrays(message, tmp_path):
 
 def test_bad_data_sets():
     for item in (IMAGES[0], None, (IMAGES[0],), 5):
-        with pytest.raises(DataError, match="Pairs: image 1"):
+        with pytest.raises(DataError, match="Pairs: sample 1"):
             Data(Pairs([(IMAGES[0], 0), item]))
     with pytest.raises(DataError, match=r"expected 0\.\.1"):
         Data(Pairs([(IMAGES[0] / 255 - 0.5, 0)]))

@@ -158,3 +158,22 @@ def test_the_command_lists_and_passes_over(folder: Path, tmp_path: Path, capsys)
     assert not end.value.code
     out, err = capsys.readouterr()
     assert '"n": 10' in out and "passed over 7 of 17 images" in err and "pixel/255" in err
+
+
+def test_what_was_checked_is_not_decoded_again(folder: Path) -> None:
+    calls: list[int] = []
+
+    class Counted(Encoded):
+        def pixels(self, index, background):
+            calls.append(index)
+            return super().pixels(index, background)
+
+    good = [encoded() for _ in range(5)]
+    data = Data((np.zeros((6, 1, 1), "u1"), None), skip_bad=True)
+    data._store.__dict__["images"] = Lazy(Counted("many", [*good, b"x"]), cache_bytes=10)
+    fitted = data.fitted(INPUTS)
+    seen = len(calls)
+    assert len(fitted) == len(fitted.fitted(INPUTS)) == len(fitted.subset([0, 4]).check()) + 3 == 5
+    assert len(calls) == seen
+    fitted.with_preprocessing(fitted.preprocessing.__class__(resize=(6, 7))).check()
+    assert len(calls) == seen + 5

@@ -16,6 +16,7 @@ from reticule.cli import main
 from reticule.codec import About, dumps, loads
 from reticule.data import Data, Preprocessing
 from reticule.data.geometry import INTERPOLATIONS, MOST_PIXELS, MOST_SIDE, Geometry
+from reticule.data.orientation import orientation
 from reticule.engine import Model
 from reticule.errors import DataError, FormatError, ModelError
 from reticule.forms import Packed
@@ -359,3 +360,56 @@ def test_a_file_without_preprocessing_says_that_it_is_unknown(
     assert load(bare).about.preprocessing is None
     assert run("compress", model, "-o", flagged, "--recipe", "lossless", "--scale", 200)[0] == 0
     assert load(flagged).about.preprocessing == Preprocessing(200)
+
+
+@pytest.mark.filterwarnings("error")
+def test_damaged_tags_say_nothing(tmp_path: Path) -> None:
+    """Any bytes as tags: the image is read, turned or not, and nothing is warned about."""
+    tags = Image.Exif()
+    tags[ORIENTATION] = 6
+    good, rng = tags.tobytes(), np.random.default_rng(0)
+    turned = 0
+    for _ in range(300):
+        damaged = bytearray(good)
+        for _ in range(rng.integers(1, 4)):
+            damaged[rng.integers(6, len(damaged))] = rng.integers(256)
+        damaged = damaged[: rng.integers(6, len(damaged) + 1)]
+        image = picture(0, 4, 8)
+        image.info["exif"] = bytes(damaged)
+        turned += Data([image]).shape == (3, 8, 4)
+    assert 0 < turned < 300
+
+
+@given(st.sampled_from(sorted(UPRIGHT)), st.booleans(), st.binary(max_size=20))
+@settings(deadline=None)
+def test_orientation_is_read_as_pillow_reads_it(value: int, motorola: bool, rest: bytes) -> None:
+    tags = Image.Exif()
+    tags[0x010F], tags[ORIENTATION], tags[0x0131] = "maker", value, rest.hex()
+    data = tags.tobytes()
+    if motorola:
+        tags = Image.Exif()
+        tags.endian = ">"
+        tags[ORIENTATION] = value
+        data = tags.tobytes()
+    assert orientation({"exif": data}) == value
+    assert orientation({"xmp": f'<x tiff:Orientation="{value}"/>'.encode()}) == value
+    lines = "\n".join(["", "exif", str(len(data)), data.hex()])
+    assert orientation({"Raw profile type exif": lines}) == value
+    assert orientation({"exif": rest}) == 1 or rest[:2] in (b"II", b"MM")
+
+
+@pytest.mark.parametrize("source", ["dictionary", "folder"])
+def test_names_that_a_file_could_not_keep(tmp_path: Path, source: str) -> None:
+    if source == "dictionary":
+        images = np.zeros((2, 1, 2, 2), np.uint8)
+        for name in ("a\nb", "x" * 1025, "\x1b[31m"):
+            with pytest.raises(DataError, match="rename it"):
+                Data({"images": images, "labels": [0, 1], "classes": np.array(["a", name])})
+        return
+    with pytest.raises(DataError, match="rename it") as caught:
+        Data(write_tree(tmp_path / "pets", ("a/1.png", "b\x1b[31m/2.png")))
+    assert "\x1b" not in str(caught.value)
+    bad = write_tree(tmp_path / "flat", ("1.png",), {"\x1b[31m.png": b"x"})
+    with pytest.raises(DataError) as caught:
+        Data(bad).check()
+    assert "\x1b" not in str(caught.value)

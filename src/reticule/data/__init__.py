@@ -1,8 +1,7 @@
-"""Labelled images from files or arrays, and the preprocessing that a network expects.
+"""What a network is given, and the preprocessing that it expects.
 
-A source is a parquet file in the Hugging Face image layout, a folder with one
-sub-folder per class, an ``.npz`` with ``images`` and ``labels``, an idx file pair,
-two arrays, or anything with ``len()`` and ``[i]`` that gives (image, label) pairs.
+Sources are images, with labels or without, and arrays for any inputs: files, folders, arrays,
+data sets; :class:`Data` names them all.
 
 >>> import numpy as np
 >>> from reticule.data import Data

@@ -16,12 +16,29 @@ from numpy.typing import NDArray
 from reticule.errors import DataError
 
 _SHOWN = 5  # names in a message
+_LONGEST = 1024  # as the format of files has it
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
     """A key that sorts runs of digits by their value."""
     parts = re.findall("[0-9]+|[^0-9]+", name)
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], name
+
+
+def check_names(classes: Sequence[str], where: str) -> None:
+    """Raise DataError for names that a file could not keep, before any work is done."""
+    for name in classes:
+        if len(name) > _LONGEST or UNPRINTABLE.search(name):
+            raise DataError(
+                f"{where}: the name of class {printable(name[:40])!r} has control characters, or "
+                f"more than {_LONGEST} characters; rename it"
+            )
+
+
+def printable(text: str) -> str:
+    """Text that does a terminal no harm."""
+    return UNPRINTABLE.sub("?", text)
 
 
 def renumbered(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reticule.data.arrays import RESIZED, write_npz
-from reticule.data.classes import numbers_meant, renumbered
+from reticule.data.classes import check_names, numbers_meant, renumbered
 from reticule.data.faults import told
 from reticule.data.fitting import PREFIX, check_image, image_shape, matched
 from reticule.data.geometry import Sides
@@ -76,6 +76,7 @@ class Data:
         self.skip_bad = skip_bad
         with self._named():
             self._store: Store = read(source, role)
+            check_names(self._store.classes, self.name)
         count = len(next(iter(self._store.arrays.values()), ()))
         images = self._store.images
         self._index = np.arange(len(images) if images is not None else count)
@@ -84,6 +85,7 @@ class Data:
         self.classes: tuple[str, ...] = self._store.classes
         self.remarks: tuple[str, ...] = self._store.remarks
         self._shape: tuple[int, int, int] | None = None  # that of the network, once fitted
+        self._checked: View | None = None  # how all images are known to decode
 
     def __len__(self) -> int:
         return len(self._index)
@@ -235,14 +237,16 @@ class Data:
         if images is None:
             return self
         with self._named():
-            faults = images.faults(self._index, self._view())
+            view = self._view()
+            faults = {} if view == self._checked else images.faults(self._index, view)
             if not faults:
-                return self
+                return self._changed(_checked=view)
             good = ~np.isin(self._index, list(faults))
             if not self.skip_bad or not good.any():
                 self._refuse(faults)
             remark = told(faults, len(self), self.name, skipped=True)
-            return self._changed(_index=self._index[good], remarks=(*self.remarks, remark))
+            remarks = (*self.remarks, remark)
+            return self._changed(_index=self._index[good], remarks=remarks, _checked=view)
 
     def with_preprocessing(self, preprocessing: Preprocessing) -> Data:
         """The same images, prepared in another way."""

@@ -78,8 +78,8 @@ def matched(arrays: Arrays, inputs: Inputs, name: str) -> tuple[Arrays, tuple[st
         given = dict(zip(inputs, given.values(), strict=True))
     elif not any(map(_is_named, given)):
         raise DataError(
-            f"{name}: has {len(given)} arrays for each sample, the network {len(inputs)} inputs "
-            f"({', '.join(inputs)}); give one array for each"
+            f"{name}: has {len(given)} arrays for each sample, the network {len(inputs)} "
+            f"input{'s'[: len(inputs) != 1]} ({', '.join(inputs)}); give one array for each"
         )
     if missing := [key for key in inputs if key not in given]:
         raise DataError(

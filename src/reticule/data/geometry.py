@@ -57,6 +57,8 @@ class Geometry:
         Raises DataError for an image that is smaller than the crop.
         """
         height, width = image.shape[1:]
+        if not height or not width:
+            raise DataError(f"{where} has no pixels")
         if self.resize is not None:
             size = self._resized(height, width)
             if size[0] * size[1] > MOST_PIXELS:

@@ -203,4 +203,4 @@ def _bytes(sample: Sample) -> int:
 
 
 def _where(name: str, index: int) -> str:
-    return f"{name}: image {index}"
+    return f"{name}: sample {index}"

@@ -13,8 +13,9 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
+from reticule.data.orientation import upright
 from reticule.data.preprocessing import WHITE, Colour
 from reticule.errors import DataError
 
@@ -37,7 +38,6 @@ _BROKEN = (
 _COLOUR_CHANNELS = (1, 3, 4)
 _GREY = ("1", "L", "LA", "La", "F")  # and all that begin with I
 _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
-_TAGS = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}  # where Pillow keeps them
 _PNG = b"\x89PNG\r\n\x1a\n"
 _STARTS = (
     _PNG, b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*",
@@ -91,7 +91,7 @@ def from_pillow(image: Image.Image, where: str, background: Colour = WHITE) -> N
     Bilevel and grey images have one channel, all others three.  Transparent pixels show the
     background, 16-bit grey is scaled to 8 bits, and an orientation tag is followed.
     """
-    image = _upright(image)
+    image = upright(image)
     mode = image.mode
     if mode.startswith("I"):
         wide = np.asarray(image).astype(np.int64)
@@ -114,17 +114,6 @@ def is_transparent(image: Image.Image) -> bool:
 
 def _is_grey(mode: str) -> bool:
     return mode in _GREY or mode.startswith("I")
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """The image as its orientation tag says it is to be seen."""
-    image.load()  # tags may stand behind the pixels
-    if image.format != "TIFF" and not _TAGS & image.info.keys():
-        return image
-    try:
-        return ImageOps.exif_transpose(image)
-    except _BROKEN:  # damaged tags say nothing
-        return image
 
 
 def _on(image: Image.Image, background: Colour) -> Image.Image:
@@ -172,7 +161,7 @@ def _is_cut_off(whole: bytes, problem: BaseException) -> bool:
     if isinstance(problem, MemoryError | Image.DecompressionBombError):
         return False
     if whole.startswith(_PNG):
-        return b"IEND" not in whole[-16:]
+        return b"IEND" not in whole
     if whole.startswith(b"\xff\xd8\xff"):
         return b"\xff\xd9" not in whole[-1024:]
     return "truncated" in str(problem).lower()

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from reticule.data.classes import printable
 from reticule.data.pixels import channels_of, decode, from_pillow
 from reticule.data.preprocessing import WHITE, Colour
 from reticule.errors import DataError
@@ -55,7 +56,7 @@ class Files:
         return len(self.paths)
 
     def where(self, index: int) -> str:
-        return str(self.paths[index].relative_to(self.root))
+        return printable(str(self.paths[index].relative_to(self.root)))
 
     def pixels(self, index: int, background: Colour) -> NDArray[np.uint8]:
         return decode(self.paths[index], self.where(index), background)
