@@ -111,7 +111,7 @@ def test_the_same_command_writes_the_same_bytes(
 ) -> None:
     code, out, err = run(*compressing(files, tmp_path / "a.ret"))
     assert code == 0, err
-    assert "accuracy on test images" in out
+    assert "accuracy on 60 test inputs" in out
     assert (tmp_path / "a.ret").read_bytes() == compressed[0].read_bytes()
 
 
@@ -206,7 +206,7 @@ def test_a_python_function_is_a_model(
 ) -> None:
     (tmp_path / "models.py").write_text(MODULES, "utf-8")
     code, out, err = run(
-        "eval", f"{tmp_path / 'models.py'}:{function}", "--data", files.data, "--json"
+        "eval", f"{tmp_path / 'models.py'}:{function}", "--data", files.data, "--json", "--anyway"
     )
     assert code == 0, err
     assert last_json(out)["n"] == 60
@@ -232,7 +232,10 @@ def test_eval_takes_preprocessing_from_the_file_unless_told(
     stored = last_json(run("eval", compressed[0], "--data", files.data, "--json")[1])
     assert stored["accuracy"] == pytest.approx(100 * expected.mean())
     darker = model(data["images"].astype("f4") / 1000 - 7).argmax(1) == data["labels"]
-    told = run("eval", compressed[0], "--data", files.data, "--scale", 1000, "--mean", 7, "--json")
+    other = ("--scale", 1000, "--mean", 7, "--json")
+    code, _, err = run("eval", compressed[0], "--data", files.data, *other)
+    assert code == 2 and "no better than chance" in err and "--scale" in err
+    told = run("eval", compressed[0], "--data", files.data, *other, "--anyway")
     assert last_json(told[1])["accuracy"] == pytest.approx(100 * darker.mean())
 
 

@@ -104,7 +104,7 @@ class Journal:
 
     def _earlier(self) -> list[_Line] | None:
         """The lines of a journal that is there (none: an empty list); None if it is no journal."""
-        if not self._folder.exists():
+        if not self._folder.exists() or not any(self._folder.iterdir()):
             return []
         try:
             first, *rest = self._lines.read_text("utf-8").splitlines()
