@@ -8,10 +8,20 @@ tested against what PyTorch computes for them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
+from generated.blocks import (
+    Dense,
+    Fire,
+    Inception,
+    OptionA,
+    Residual,
+    Shuffle,
+    Spread,
+    SqueezeExcite,
+    conv_bn,
+)
 from torch import Tensor, nn
 
 Entry = tuple[nn.Module, Tensor]
@@ -51,14 +61,6 @@ def randomise(module: nn.Module, generator: torch.Generator) -> None:
                 part.weight.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
 
 
-def conv_bn(inside: int, out: int, size: Any = 3, act: nn.Module | None = None, **more: Any):
-    """A convolution without bias that keeps the image's size, batch norm, and an activation."""
-    padding = more.pop("padding", None)
-    padding = size // 2 if padding is None else padding
-    conv = nn.Conv2d(inside, out, size, padding=padding, bias=False, **more)
-    return nn.Sequential(conv, nn.BatchNorm2d(out), *([act] if act else []))
-
-
 @entry(1, 28, 28)
 def lenet() -> nn.Module:
     return nn.Sequential(
@@ -87,20 +89,6 @@ def mlp() -> nn.Module:
     return Mlp()
 
 
-class Residual(nn.Module):
-    """A block around a shortcut, which is the identity where shapes allow it."""
-
-    def __init__(self, body: nn.Module, shortcut: nn.Module | None = None, act: bool = True):
-        super().__init__()
-        self.body, self.shortcut, self.act = body, shortcut, act
-
-    def forward(self, x: Tensor) -> Tensor:
-        skip = x if self.shortcut is None else self.shortcut(x)
-        out = self.body(x)
-        out += skip
-        return F.relu(out, inplace=True) if self.act else out
-
-
 @entry(3, 17, 17)
 def mobilenet_v2() -> nn.Module:
     def block(inside: int, out: int, stride: int) -> nn.Module:
@@ -116,21 +104,6 @@ def mobilenet_v2() -> nn.Module:
         conv_bn(3, 8, 3, nn.ReLU6(), stride=2), block(8, 8, 1), block(8, 12, 2), block(12, 12, 1),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(12, 10),
     )  # fmt: skip
-
-
-class SqueezeExcite(nn.Module):
-    """Channel attention, with the gate expanded by hand as older code does."""
-
-    def __init__(self, channels: int, gate: nn.Module) -> None:
-        super().__init__()
-        self.down, self.up = nn.Linear(channels, 4), nn.Linear(4, channels)
-        self.gate = gate
-
-    def forward(self, x: Tensor) -> Tensor:
-        b, c, _, _ = x.size()
-        y = F.adaptive_avg_pool2d(x, 1).view(b, c)
-        y = self.gate(self.up(F.relu(self.down(y)))).view(b, c, 1, 1)
-        return x * y.expand_as(x)
 
 
 @entry(3, 16, 16)
@@ -163,6 +136,20 @@ def efficientnet() -> nn.Module:
 
 
 @entry(3, 16, 16)
+def resnet_bottleneck() -> nn.Module:
+    body = nn.Sequential(
+        conv_bn(16, 6, 1, nn.ReLU()), conv_bn(6, 6, 3, nn.ReLU(), stride=2), conv_bn(6, 24, 1)
+    )
+    again = nn.Sequential(
+        conv_bn(24, 6, 1, nn.ReLU()), conv_bn(6, 6, 3, nn.ReLU()), conv_bn(6, 24, 1)
+    )
+    return nn.Sequential(
+        conv_bn(3, 16, 7, nn.ReLU(), stride=2), Residual(body, conv_bn(16, 24, 1, stride=2)),
+        Residual(again), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 10),
+    )  # fmt: skip
+
+
+@entry(3, 16, 16)
 def resnext() -> nn.Module:
     body = nn.Sequential(
         conv_bn(8, 16, 1, nn.ReLU()), conv_bn(16, 16, 3, nn.ReLU(), groups=4, stride=2),
@@ -173,21 +160,6 @@ def resnext() -> nn.Module:
         conv_bn(3, 8, 3, nn.ReLU()), nn.MaxPool2d(3, 2, 1), Residual(body, shortcut),
         nn.AvgPool2d(4), nn.Flatten(), nn.Linear(12, 10),
     )  # fmt: skip
-
-
-class OptionA(nn.Module):
-    """The shortcut without parameters: every second pixel, and zeros for new channels."""
-
-    def __init__(self, extra: int, join: bool) -> None:
-        super().__init__()
-        self.extra, self.join = extra, join
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x[:, :, ::2, ::2]
-        if self.join:
-            n, _, h, w = x.shape
-            return torch.cat([x, torch.zeros(n, 2 * self.extra, h, w)], 1)
-        return F.pad(x, (0, 0, 0, 0, self.extra, self.extra), "constant", 0)
 
 
 @entry(3, 16, 16)
@@ -204,26 +176,6 @@ def resnet_option_a() -> nn.Module:
     )  # fmt: skip
 
 
-class Dense(nn.Module):
-    """Layers that see all maps before them, normalised before they are convolved."""
-
-    def __init__(self, channels: int, growth: int, layers: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            nn.Sequential(
-                nn.BatchNorm2d(channels + i * growth), nn.ReLU(),
-                nn.Conv2d(channels + i * growth, growth, 3, padding=1, bias=False),
-            )
-            for i in range(layers)
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        maps = [x]
-        for layer in self.layers:
-            maps.append(layer(torch.cat(maps, 1)))
-        return torch.cat(maps, dim=1)
-
-
 @entry(3, 16, 16)
 def densenet() -> nn.Module:
     return nn.Sequential(
@@ -231,27 +183,6 @@ def densenet() -> nn.Module:
         nn.Conv2d(18, 8, 1), nn.AvgPool2d(2, 2), Dense(8, 4, 2), nn.BatchNorm2d(16), nn.ReLU(),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10),
     )  # fmt: skip
-
-
-class Shuffle(nn.Module):
-    """Half of the channels pass, half are convolved, then all are interleaved."""
-
-    def __init__(self, channels: int, builtin: bool) -> None:
-        super().__init__()
-        half = channels // 2
-        self.branch = nn.Sequential(
-            conv_bn(half, half, 1, nn.ReLU()), conv_bn(half, half, 3, groups=half),
-            conv_bn(half, half, 1, nn.ReLU()),
-        )  # fmt: skip
-        self.builtin = builtin
-
-    def forward(self, x: Tensor) -> Tensor:
-        passing, through = x.chunk(2, dim=1)
-        x = torch.cat((passing, self.branch(through)), 1)
-        if self.builtin:
-            return F.channel_shuffle(x, 2)
-        n, c, h, w = x.size()
-        return x.view(n, 2, c // 2, h, w).transpose(1, 2).contiguous().view(n, c, h, w)
 
 
 @entry(3, 16, 16)
@@ -269,17 +200,6 @@ def shufflenet() -> nn.Module:
     )
 
 
-class Fire(nn.Module):
-    def __init__(self, inside: int, squeeze: int, out: int) -> None:
-        super().__init__()
-        self.squeeze = nn.Conv2d(inside, squeeze, 1)
-        self.one, self.three = nn.Conv2d(squeeze, out, 1), nn.Conv2d(squeeze, out, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.squeeze(x))
-        return torch.cat([F.relu(self.one(x)), F.relu(self.three(x))], 1)
-
-
 @entry(3, 30, 30)
 def squeezenet() -> nn.Module:
     return nn.Sequential(
@@ -289,22 +209,6 @@ def squeezenet() -> nn.Module:
         nn.AvgPool2d(3, stride=2, padding=1, ceil_mode=True, count_include_pad=False),
         nn.Dropout(), nn.Conv2d(16, 10, 1), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten(),
     )  # fmt: skip
-
-
-class Inception(nn.Module):
-    def __init__(self, inside: int) -> None:
-        super().__init__()
-        self.one = conv_bn(inside, 4, 1, nn.ReLU())
-        self.seven = nn.Sequential(
-            conv_bn(inside, 4, (1, 7), nn.ReLU(), padding=(0, 3)),
-            conv_bn(4, 5, (7, 1), nn.ReLU(), padding=(3, 0)),
-        )
-        self.pool = conv_bn(inside, 3, 1, nn.ReLU())
-
-    def forward(self, x: Tensor) -> Tensor:
-        pooled = F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
-        padded = F.avg_pool2d(x, kernel_size=3, stride=1, padding=1)
-        return torch.cat([self.one(x), self.seven(padded), self.pool(pooled)], 1)
 
 
 @entry(3, 15, 15)
@@ -336,6 +240,64 @@ class AlexNet(nn.Module):
 @entry(3, 26, 26)
 def alexnet() -> nn.Module:
     return AlexNet()
+
+
+@entry(3, 16, 16)
+def vgg() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(),
+        nn.MaxPool2d(2), nn.Conv2d(8, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(192, 20), nn.ReLU(), nn.Dropout(), nn.Linear(20, 10),
+    )  # fmt: skip
+
+
+@entry(3, 14, 14)
+def two_convolutions() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.Conv2d(8, 12, 3), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 10),
+    )  # fmt: skip
+
+
+class UNet(nn.Module):
+    """Down and up again, with what was seen on the way; one probability for each pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine, self.coarse = conv_bn(3, 6, 3, nn.ReLU()), conv_bn(6, 16, 3, nn.ReLU(), stride=2)
+        self.up, self.last = Spread(), nn.Conv2d(10, 1, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        fine = self.fine(image)
+        return torch.sigmoid(self.last(torch.cat([fine, self.up(self.coarse(fine))], 1)))
+
+
+@entry(3, 12, 12)
+def unet() -> nn.Module:
+    return UNet()
+
+
+class FaceDetector(nn.Module):
+    """Scores and boxes for each cell, each with a slope of its own for what is negative."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            conv_bn(3, 8, 3, nn.PReLU(8), stride=2), conv_bn(8, 8, 3, nn.PReLU(8), groups=8),
+            conv_bn(8, 16, 1, nn.LeakyReLU(0.1)), nn.MaxPool2d(2),
+        )  # fmt: skip
+        self.scores, self.boxes = nn.Conv2d(16, 4, 1), nn.Conv2d(16, 8, 1)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.trunk(image)
+        n = image.size(0)
+        scores = self.scores(maps).permute(0, 2, 3, 1).reshape(n, -1, 2)
+        return F.softmax(scores, -1), self.boxes(maps).permute(0, 2, 3, 1).reshape(n, -1, 4)
+
+
+@entry(3, 16, 16)
+def face_detector() -> nn.Module:
+    return FaceDetector()
 
 
 class SeveralOutputs(nn.Module):

@@ -1,0 +1,1 @@
+"""Networks that are trained briefly on images that are drawn here, for benchmarks and tests."""
