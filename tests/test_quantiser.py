@@ -1,5 +1,7 @@
 """Quantisation: the search against exhaustive search, second order, and what it must refuse."""
 
+import threading
+import weakref
 from itertools import product
 
 import numpy as np
@@ -10,6 +12,7 @@ from reticule.codec import quantiser, rates
 from reticule.codec.quantiser import Factor, exchange, factor, quantise_tensor
 from reticule.codec.second_order import definite
 from reticule.forms.spectral import inverse_dct
+from reticule.methods.quantise.layers import CoderRates
 
 TRELLISES = [8, 32, 64]
 ALL = [0, *TRELLISES]
@@ -149,7 +152,8 @@ def test_the_cost_is_that_of_the_levels(states, shape, coupled):
     second = None if hessian is None else factor(hessian, damping=0)
     hessian = None if hessian is None else definite(hessian)
     table, lam = rates.estimate(weights, step, states), exchange(step, states)
-    levels, cost = quantiser._quantise(weights, step, lam, states, second, None, table)
+    search = quantiser._Search.of(weights, step, lam, states, second, None, None)
+    levels, cost = search.levels(table)
     assert cost == pytest.approx(
         cost_of(weights, levels, step, lam, states, table, hessian), rel=1e-4 if coupled else 1e-9
     )
@@ -335,3 +339,53 @@ def test_the_same_call_gives_the_same_levels():
     weights, hessian = laplacian((16, 54)), spd(54)
     runs = [quantise_tensor(weights, 0.1, lam=1e-4, states=8, hessian=hessian) for _ in "ab"]
     assert (runs[0] == runs[1]).all()
+
+
+@pytest.mark.parametrize("states", ALL)
+@pytest.mark.parametrize("second", [False, True])
+def test_levels_do_not_tell_how_many_threads_there_were(states, second):
+    weights = laplacian((700, 288))  # four row groups
+    lam = exchange(0.1, states)
+    hessian = factor(spd(288), block=32) if second else None
+    importance = np.random.default_rng(1).uniform(0.5, 2, 700)
+
+    def run(threads):
+        return quantiser.rate_distortion(
+            weights,
+            0.1,
+            lam=lam,
+            states=states,
+            hessian=hessian,
+            rows_importance=importance,
+            coder=lambda levels: CoderRates(levels, states),
+            passes=2,
+            threads=threads,
+        )
+
+    assert len(rates.row_groups(weights.shape)) == 4
+    levels, cost = run(1)
+    for threads in (2, 3, 16):
+        again, same = run(threads)
+        assert (again == levels).all() and same == cost
+
+
+def test_rates_are_asked_for_in_order_and_not_far_ahead():
+    weights = laplacian((4000, 288))
+    asked, most = [], 0
+    lock = threading.Lock()
+    held = set()
+
+    class Source:
+        def part(self, first, last):
+            nonlocal most
+            asked.append(first)
+            tables = np.full((last - first, 2, 13), 512, np.uint16)
+            with lock:
+                held.add(first)
+                most = max(most, len(held))
+            weakref.finalize(tables, held.discard, first)
+            return rates.Rates(tables)
+
+    quantise_tensor(weights, 0.1, lam=1e-4, rates=Source(), threads=2)
+    assert asked == sorted(asked) and len(asked) == 18
+    assert most <= 2 + 2, "rates of more row groups than threads need"

@@ -13,11 +13,13 @@ trellis search (Viterbi) is native; here are the parts around it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import log
 
 import numpy as np
 
 from reticule import _native
+from reticule.codec.parallel import in_order
 from reticule.codec.rates import (
     Rates,
     RateSource,
@@ -47,6 +49,7 @@ def quantise_tensor(
     hessian: np.ndarray | Factor | None = None,
     rows_importance: np.ndarray | None = None,
     rates: np.ndarray | RateSource | None = None,
+    threads: int | None = None,
 ) -> np.ndarray:
     """Levels (int32, in the tensor's shape) with little distortion + ``lam`` * bits.
 
@@ -56,7 +59,8 @@ def quantise_tensor(
     ``rows_importance`` (rows,) multiplies the distortion of each row.  ``rates``: 1/256 bits
     (weights, 2, 13) uint16 of the indices -6 to 6 in both quantisers, or :class:`Rates`; an
     estimate from the weights' scales if None.  ``lam`` has the distortion's unit per bit;
-    :func:`exchange` gives a value that fits a step.
+    :func:`exchange` gives a value that fits a step.  Row groups are searched on so many
+    ``threads`` at once (None: one for each processor); the levels are the same for any number.
 
     ValueError: weights that are not finite or too large for the step, or arguments that do
     not fit the weights.
@@ -65,57 +69,89 @@ def quantise_tensor(
     >>> quantise_tensor(weights, 0.25, lam=0, states=0)
     array([[2, 0, 1]], dtype=int32)
     """
-    return _quantise(weights, step, lam, states, hessian, rows_importance, rates)[0]
+    search = _Search.of(weights, step, lam, states, hessian, rows_importance, threads)
+    return search.levels(Rates(rates) if isinstance(rates, np.ndarray) else rates)[0]
 
 
-def _quantise(
-    weights: np.ndarray,
-    step: float,
-    lam: float,
-    states: int,
-    hessian: np.ndarray | Factor | None,
-    importance: np.ndarray | None,
-    rates: np.ndarray | RateSource | None,
-) -> tuple[np.ndarray, float]:
-    """Levels, and distortion + lam * bits by these rates."""
-    if states not in TRELLIS_STATES:
-        raise ValueError(f"there is no trellis of {states} states")
-    values = np.array(weights, np.float32, order="C")
-    levels = np.zeros(values.shape, np.int32)
-    _check(values, step)
-    if not values.size:
-        return levels, 0.0
-    rows, columns = values.size // columns_of(values.shape), columns_of(values.shape)
-    if rates is None:
-        rates = estimate(values, step, states)
-    elif isinstance(rates, np.ndarray):
-        rates = Rates(rates)
-    second = hessian if isinstance(hessian, Factor) or hessian is None else factor(hessian)
-    share = _shares(rows, columns, second)
-    importance = np.ones(rows) if importance is None else np.asarray(importance, np.float64)
-    if importance.shape != (rows,):
-        raise ValueError(f"{importance.shape} importances for {rows} rows")
-    flat_levels, flat_values, cost = levels.reshape(-1), values.reshape(-1), 0.0
-    for first, last in row_groups(values.shape):
+@dataclass(frozen=True)
+class _Search:
+    """Weights (float32) and what their errors cost, checked."""
+
+    values: np.ndarray
+    step: float
+    lam: float
+    states: int
+    second: Factor | None
+    importance: np.ndarray  # (rows,)
+    share: np.ndarray  # the factor of each row
+    threads: int | None
+
+    @classmethod
+    def of(
+        cls,
+        weights: np.ndarray,
+        step: float,
+        lam: float,
+        states: int,
+        hessian: np.ndarray | Factor | None,
+        importance: np.ndarray | None,
+        threads: int | None,
+    ) -> _Search:
+        if states not in TRELLIS_STATES:
+            raise ValueError(f"there is no trellis of {states} states")
+        values = np.ascontiguousarray(weights, np.float32).reshape(np.shape(weights))
+        _check(values, step)
+        columns = columns_of(values.shape)
+        rows = values.size // max(columns, 1)
+        second = hessian if isinstance(hessian, Factor) or hessian is None else factor(hessian)
+        share = _shares(rows, columns, second) if values.size else np.zeros(0, np.uint32)
+        importance = np.ones(rows) if importance is None else np.asarray(importance, np.float64)
+        if values.size and importance.shape != (rows,):
+            raise ValueError(f"{importance.shape} importances for {rows} rows")
+        return cls(values, float(step), float(lam), states, second, importance, share, threads)
+
+    def levels(self, rates: RateSource | None) -> tuple[np.ndarray, float]:
+        """Levels (int32), and distortion + lam * bits by these rates, or by an estimate."""
+        levels = np.zeros(self.values.shape, np.int32)
+        cost = 0.0
+        if not self.values.size:
+            return levels, cost
+        source = self.estimate() if rates is None else rates
+        columns = columns_of(self.values.shape)
+        # The rates of a row group are asked for while those before it are being searched.
+        rated = (
+            (first, last, source.part(first * columns, last * columns))
+            for first, last in row_groups(self.values.shape)
+        )
+        flat = levels.reshape(-1)
+        for part in in_order(lambda group: self._group(flat, *group), rated, self.threads):
+            cost += part
+        return levels, cost
+
+    def estimate(self) -> Rates:
+        """Rates to begin with."""
+        return estimate(self.values, self.step, self.states)
+
+    def _group(self, levels: np.ndarray, first: int, last: int, rates: Rates) -> float:
+        """Fill the levels of some rows, and return what they cost."""
+        second, columns = self.second, columns_of(self.values.shape)
         at = slice(first * columns, last * columns)
-        part = rates.part(at.start, at.stop)
-        cost += _native.quantise(
-            flat_values[at],
+        return _native.quantise(
+            self.values.reshape(-1)[at],
             last - first,
             columns,
-            float(step),
-            float(lam),
-            states,
-            importance[first:last],
+            self.step,
+            self.lam,
+            self.states,
+            self.importance[first:last],
             _flat(None if second is None else second.pivots, np.float64),
             _flat(None if second is None else second.spread, np.float32),
             second.block if second else 1,
-            share[first:last] if second else share,
-            _flat(part.tables, np.uint16),
-            _flat(part.classes, np.uint16),
-            flat_levels[at],
+            self.share[first:last] if second else self.share,
+            _flat(rates.tables, np.uint16),
+            _flat(rates.classes, np.uint16),
+            levels[at],
         )
-    return levels, cost
 
 
 def _check(values: np.ndarray, step: float) -> None:
@@ -153,6 +189,7 @@ def rate_distortion(
     rows_importance: np.ndarray | None = None,
     coder: Callable[[np.ndarray], RateSource] | None = None,
     passes: int = 3,
+    threads: int | None = None,
 ) -> tuple[np.ndarray, float]:
     """Levels as by :func:`quantise_tensor`, with rates that these levels have; and their cost.
 
@@ -160,17 +197,15 @@ def rate_distortion(
     rates.  Every other one asks ``coder`` what each index would have cost beside the
     levels so far: it gets levels (int32, in the tensor's shape) and returns a source of rates,
     which need not hold those of all weights at once.  Without a coder, rates are counted from
-    the levels, class by class.
+    the levels, class by class.  ``threads``: see :func:`quantise_tensor`.
     """
-    second = hessian if isinstance(hessian, Factor) or hessian is None else factor(hessian)
-    levels, cost = _quantise(weights, step, lam, states, second, rows_importance, None)
-    if weights.size and passes > 1:
-        counted = estimate(weights, step, states)
-        for _ in range(passes - 1):
-            if coder is None:
-                counted = observe(levels, states, counted)
-            rates = coder(levels) if coder else counted
-            levels, cost = _quantise(weights, step, lam, states, second, rows_importance, rates)
+    search = _Search.of(weights, step, lam, states, hessian, rows_importance, threads)
+    counted = search.estimate() if search.values.size else None
+    levels, cost = search.levels(counted)
+    for _ in range(passes - 1 if search.values.size else 0):
+        if coder is None and counted is not None:
+            counted = observe(levels, states, counted)
+        levels, cost = search.levels(coder(levels) if coder else counted)
     return levels, cost
 
 

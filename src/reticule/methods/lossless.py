@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 
+from reticule.codec.parallel import in_order
 from reticule.codec.section import write_section
 from reticule.forms import Codebook, Dense, Form, Packed, Quantised, Sparse
 from reticule.forms.quantised import LARGEST_LEVEL
@@ -16,6 +18,7 @@ from reticule.methods.base import Context, Outcome, method
 _MOST_CENTROIDS = 1 << 12
 _MOST_LEVELS = 1 << 15
 _SPARSE_FROM = 0.3  # share of zeros that is worth a mask
+_PROBED = 1 << 18  # weights that are looked at together
 
 
 @method("lossless")
@@ -37,13 +40,10 @@ class Lossless:
     settles: ClassVar[bool] = False
 
     def apply(self, packed: Packed, context: Context) -> Outcome:
-        forms, skipped, kinds = {}, {}, {}
-        for name, form in packed.forms.items():
-            if not isinstance(form, Dense):
-                skipped[name] = f"in the form {form.name}"
-                continue
-            forms[name] = smallest(form)
-            kinds[name] = forms[name].name
+        dense = {n: form for n, form in packed.forms.items() if isinstance(form, Dense)}
+        skipped = {n: f"in the form {f.name}" for n, f in packed.forms.items() if n not in dense}
+        forms = dict(zip(dense, in_order(smallest, dense.values()), strict=True))
+        kinds = {name: form.name for name, form in forms.items()}
         return Outcome(packed.with_forms(forms), skipped, {"forms": kinds})
 
 
@@ -53,18 +53,28 @@ def smallest(form: Dense) -> Form:
     >>> smallest(Dense(np.arange(-500, 501, dtype="f4") * 0.002)).name
     'quantised'
     """
-    exact = Dense(form.values.astype(np.float32))
+    exact = Dense(form.values.astype(np.float32, copy=False))
+    # What does not restore the weights is found out before anything is coded, and there is
+    # nothing to compare where no other form does: most trained weights are no more than floats.
     best: Form = exact
-    least = _cost(exact)
+    least: float | None = None
     for candidate in _candidates(exact.values):
+        if not _equal(candidate.dense(), exact.values):
+            continue
+        least = _cost(exact) if least is None else least
         cost = _cost(candidate)
-        if cost < least and _bits(candidate.dense()) == _bits(exact.values):
+        if cost < least:
             best, least = candidate, cost
     return best
 
 
-def _bits(values: np.ndarray) -> bytes:
-    return np.ascontiguousarray(values).tobytes()
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether all bits are, those of zeros included."""
+    return a.shape == b.shape and np.array_equal(_patterns(a), _patterns(b))
+
+
+def _patterns(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values).view(np.uint32).reshape(values.shape)
 
 
 def _cost(form: Form) -> float:
@@ -79,24 +89,62 @@ def _cost(form: Form) -> float:
 def _candidates(values: np.ndarray) -> Iterator[Form]:
     """Forms that may restore the values exactly; who uses them must check."""
     yield from _plain(values)
-    stored = values.view(np.uint32) != 0  # a negative zero is not nothing
-    if values.size and np.count_nonzero(stored) < (1 - _SPARSE_FROM) * values.size:
+    count = np.count_nonzero(_patterns(values))  # a negative zero is not nothing
+    if values.size and count < (1 - _SPARSE_FROM) * values.size:
+        stored = _patterns(values) != 0
         for inner in [Dense(values[stored]), *_plain(values[stored])]:
             yield Sparse.at(stored, inner)
 
 
 def _plain(values: np.ndarray) -> Iterator[Form]:
     with np.errstate(over="ignore"):
-        half = values.astype(np.float16)
-    if np.isfinite(half).all():
-        yield Dense(half)
-    patterns, indices = np.unique(np.ascontiguousarray(values).view(np.uint32), return_inverse=True)
+        first = values.reshape(-1)[:_PROBED]
+        if _equal(first.astype(np.float16).astype(np.float32), first):
+            half = values.astype(np.float16)
+            if np.isfinite(half).all():
+                yield Dense(half)
+    patterns = distinct(_patterns(values), 2 * _MOST_LEVELS + 2)
+    if patterns is None:
+        return
     if patterns.size <= min(_MOST_CENTROIDS, values.size // 2):
-        table = Dense(patterns.view(np.float32))
-        yield Codebook(indices.reshape(values.shape), table)
+        indices = _mapped(_patterns(values), "u2", partial(np.searchsorted, patterns))
+        yield Codebook(indices, Dense(patterns.view(np.float32)))
     if (step := _step(patterns.view(np.float32))) is not None:
-        levels = np.rint(values.astype(np.float64) / step).astype(np.int64)
+        levels = _mapped(values, "i4", partial(_rounded, step))
         yield Quantised(levels, step)
+
+
+def distinct(values: np.ndarray, most: int) -> np.ndarray | None:
+    """The different values, ascending; None if there are more than ``most``.
+
+    Most arrays have too many, which their first part tells.
+
+    >>> distinct(np.array([7, 1, 7], np.uint32), 2), distinct(np.arange(9), 8) is None
+    (array([1, 7], dtype=uint32), True)
+    """
+    flat = values.reshape(-1)
+    found = flat[:0]
+    for first in range(0, flat.size, _PROBED):
+        found = np.union1d(found, flat[first : first + _PROBED])
+        if found.size > most:
+            return None
+    return found
+
+
+def _rounded(step: float, values: np.ndarray) -> np.ndarray:
+    return np.rint(values.astype(np.float64) / step)
+
+
+def _mapped(
+    values: np.ndarray, dtype: str, function: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """What the function makes of values, some of them at a time: it may need room."""
+    out = np.empty(values.size, dtype)
+    flat = values.reshape(-1)
+    for first in range(0, flat.size, _PROBED):
+        at = slice(first, first + _PROBED)
+        out[at] = function(flat[at])
+    return out.reshape(values.shape)
 
 
 @np.errstate(over="ignore")

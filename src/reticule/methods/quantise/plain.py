@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from reticule.codec.parallel import in_order
 from reticule.forms import Form, Packed
 from reticule.graph import Node
 from reticule.methods.quantise.layers import Choice, Sensitivity, quantise_layer
@@ -42,18 +43,26 @@ def quantise_plainly(
 def by_weight_error(
     packed: Packed, names: Sequence[str], quality: float, bias_bits: int, coded: Coded
 ) -> Packed:
-    """All named tensors ``coded``, with lambda by the quality, and their biases quantised."""
-    forms: dict[str, Form] = {}
+    """All named tensors ``coded``, with lambda by the quality, and their biases quantised.
+
+    No tensor depends on another, so that ``coded`` is called on several threads at once.
+    """
     sizes = [packed.forms[name].size for name in names]
     lam = 10 ** (-quality / 10) / float(np.mean(sizes))
-    for node, name in packed.graph.weights():
-        if name not in names:
-            continue
+    wanted = set(names)
+
+    def layer(found: tuple[Node, str]) -> dict[str, Form]:
+        node, name = found
         weights = packed.forms[name].dense().astype(np.float64)
-        forms[name] = coded(node, name, weights, by_size(weights), lam)
+        forms = {name: coded(node, name, weights, by_size(weights), lam)}
         bias = node.inputs[2] if len(node.inputs) > 2 else ""
         if bias in packed.forms:
             forms[bias] = quantised_bias(packed.forms[bias].dense().astype("f8"), bias_bits)
+        return forms
+
+    forms: dict[str, Form] = {}
+    for made in in_order(layer, (found for found in packed.graph.weights() if found[1] in wanted)):
+        forms.update(made)
     return packed.with_forms(forms)
 
 

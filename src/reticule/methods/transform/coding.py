@@ -106,9 +106,11 @@ class TransformCoding:
         if not met:
             notes["budget"] = "not met"
         notes["transforms"] = {
-            name: str(domain) for name, (domain, _) in work.choices.items() if domain != _IDENTITY
+            name: str(work.choices[name][0])
+            for name in names
+            if name in work.choices and work.choices[name][0] != _IDENTITY
         }
-        notes["untransformed"] = work.reasons
+        notes["untransformed"] = {n: work.reasons[n] for n in names if n in work.reasons}
         done = {name for name, form in best.packed.forms.items() if form is not packed.forms[name]}
         return Outcome(best.packed, {n: r for n, r in skipped.items() if n not in done}, notes)
 
