@@ -10,39 +10,60 @@ activations).  For a channel with moments (m, s) that should be (m', s'):
 
 The scale goes into the weights where the form is free to take it (dense values
 per channel); shared values cannot be scaled per channel, there only the bias moves.
+Where there is no evidence, nothing moves: a channel that is all but constant keeps its scale,
+scales count by how far so many images can be trusted, and a mean moves as far as the images
+agree (:mod:`reticule.tuning.evidence`); one image moves nothing.
 Kept only if it helps on held-out images: that is the caller's decision.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from reticule.forms import Dense, Factored, Form, Packed, Scaled, Sparse
 from reticule.graph import Graph, Network, Node
+from reticule.tuning.evidence import believed, distinct, trust
 from reticule.tuning.executor import execute
 from reticule.tuning.problem import as_input, constant_tensors
 
 BATCH = 64
 LARGEST_SCALE = 2.0  # a dead channel must not be blown up
-Moments = tuple[np.ndarray, np.ndarray]
+CONSTANT = 1e-4  # of the layer's typical spread: what spreads less says nothing of a scale
+
+Inputs = tuple[np.ndarray, ...]
 
 
-def match_moments(packed: Packed, reference: Network, inputs: tuple[np.ndarray, ...]) -> Packed:
+@dataclass(frozen=True)
+class Moments:
+    """Of a layer's channels: mean and standard deviation (channels,), and the mean in each
+    image (images, channels)."""
+
+    mean: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    each: NDArray[np.float64]
+
+
+def match_moments(packed: Packed, reference: Network, inputs: Inputs) -> Packed:
     """The network with biases (and, where possible, weights) adjusted channel by channel.
 
-    ``inputs`` are prepared, one array for each of the network's; a few hundred suffice.
+    ``inputs`` are preprocessed, one array (n, ...) for each input of the network; a few hundred
+    unlabelled ones suffice.
     The layers of ``packed`` must carry the same node names as those of ``reference``.
     """
+    images = distinct(inputs)
+    if images < 2:
+        return packed
     goals = _moments(reference.graph, constant_tensors(reference), inputs, _layers(reference.graph))
     for name in [n for n in _layers(packed.graph) if n in goals]:
         tensors = constant_tensors(packed.network())
         now = _moments(packed.graph, tensors, inputs, [name])[name]
-        packed = _adjusted(packed, name, now, goals[name])
+        packed = _adjusted(packed, name, now, goals[name], images)
     return packed
 
 
@@ -57,44 +78,55 @@ def _layers(graph: Graph) -> list[str]:
 
 @torch.no_grad()
 def _moments(
-    graph: Graph,
-    tensors: dict[str, Tensor],
-    inputs: tuple[np.ndarray, ...],
-    names: Sequence[str],
+    graph: Graph, tensors: dict[str, Tensor], inputs: Inputs, names: Sequence[str]
 ) -> dict[str, Moments]:
-    """Mean and standard deviation per channel of the named layers' outputs."""
+    """Of the named layers' outputs."""
     nodes = [node for node in graph.nodes if node.name in names]
     watch = frozenset(node.outputs[0] for node in nodes)
-    sums: dict[str, Tensor] = {}  # number of values, their sum and sum of squares per channel
+    means: dict[str, list[Tensor]] = {node.name: [] for node in nodes}
+    squares: dict[str, list[Tensor]] = {node.name: [] for node in nodes}
     for start in range(0, len(inputs[0]), BATCH):
-        batch = [as_input(part[start : start + BATCH]) for part in inputs]
+        batch = (as_input(values[start : start + BATCH]) for values in inputs)
         values = execute(graph, tensors, *batch, watch=watch)[len(graph.outputs) :]
         for node, value in zip(nodes, values, strict=True):
             axis = 1 if node.op == "Conv" else value.ndim - 1
-            flat = value.double().movedim(axis, 0).flatten(1)
-            count = torch.full((len(flat),), float(flat.shape[1]), dtype=torch.double)
-            part = torch.stack([count, flat.sum(1), flat.square().sum(1)])
-            sums[node.name] = sums[node.name] + part if node.name in sums else part
+            each = value.double().movedim(axis, 1).flatten(2) if value.ndim > 2 else value.double()
+            each = each if each.ndim > 2 else each[:, :, None]
+            means[node.name].append(each.mean(2))
+            squares[node.name].append(each.square().mean(2))
     out = {}
-    for name, (count, total, squares) in sums.items():
-        mean = total / count
-        spread = (squares / count - mean.square()).clamp_min(0).sqrt()
-        out[name] = (mean.numpy(), spread.numpy())
+    for name, parts in means.items():
+        each, square = torch.cat(parts), torch.cat(squares[name])
+        mean = each.mean(0)
+        spread = (square.mean(0) - mean.square()).clamp_min(0).sqrt()
+        out[name] = Moments(mean.numpy(), spread.numpy(), each.numpy())
     return out
 
 
-def _adjusted(packed: Packed, name: str, now: Moments, goal: Moments) -> Packed:
+def _adjusted(packed: Packed, name: str, now: Moments, goal: Moments, images: int) -> Packed:
     index = next(i for i, node in enumerate(packed.graph.nodes) if node.name == name)
     node = packed.graph.nodes[index]
     form = packed.forms[node.inputs[1]]
-    scale = np.clip(goal[1] / np.maximum(now[1], 1e-12), 1 / LARGEST_SCALE, LARGEST_SCALE)
+    scale = _scale(now.spread, goal.spread, trust(images))
     scaled = _scaled(form, scale)
     if scaled is None:
         scaled, scale = form, np.ones_like(scale)
     packed, bias_name = with_bias(packed, index)
     old = packed.forms[bias_name]
-    bias = goal[0] + (old.dense().astype(np.float64) - now[0]) * scale
-    return packed.with_forms({node.inputs[1]: scaled, bias_name: _moved(old, bias)})
+    bias = old.dense().astype(np.float64)
+    # What is left for the bias once the scale has changed the values around it.
+    shift = believed(goal.each - (now.each - bias) * scale - bias, images)
+    return packed.with_forms({node.inputs[1]: scaled, bias_name: _moved(old, bias + shift)})
+
+
+def _scale(
+    now: NDArray[np.float64], goal: NDArray[np.float64], share: float
+) -> NDArray[np.float64]:
+    """By how much each channel is multiplied: ``share`` of the way, on a scale of ratios."""
+    least = CONSTANT * max(float(np.sqrt(np.square(goal).mean())), 1e-30)
+    known = (now > least) & (goal > least)
+    ratio = np.where(known, goal, 1.0) / np.where(known, now, 1.0)
+    return np.asarray(np.clip(ratio, 1 / LARGEST_SCALE, LARGEST_SCALE) ** share)
 
 
 def _moved(form: Form, values: np.ndarray) -> Form:
@@ -122,13 +154,11 @@ def _scaled(form: Form, scale: np.ndarray) -> Form | None:
     return None
 
 
-def channel_spreads(
-    packed: Packed, names: Sequence[str], inputs: tuple[np.ndarray, ...]
-) -> dict[str, np.ndarray]:
+def channel_spreads(packed: Packed, names: Sequence[str], inputs: Inputs) -> dict[str, np.ndarray]:
     """Standard deviation of each channel that the named layers put out, on these inputs."""
     tensors = constant_tensors(packed.network())
     moments = _moments(packed.graph, tensors, inputs, names)
-    return {name: spread for name, (_, spread) in moments.items()}
+    return {name: found.spread for name, found in moments.items()}
 
 
 def scaled_channels(packed: Packed, name: str, scale: np.ndarray) -> Packed:

@@ -28,9 +28,9 @@ from reticule.methods.diversity.readers import (
     streams,
 )
 from reticule.methods.layerwise.calibrated import CALIBRATION, likelihood_of
-from reticule.methods.layerwise.evidence import distinct
 from reticule.methods.layerwise.walk import Inputs
 from reticule.methods.quantise.calibration import unseen_like
+from reticule.tuning.evidence import distinct
 from reticule.tuning.executor import execute
 from reticule.tuning.likelihood import Likelihood
 from reticule.tuning.problem import as_input, constant_tensors

@@ -9,13 +9,13 @@ import numpy as np
 
 from reticule.forms import Packed
 from reticule.methods.base import Context
-from reticule.methods.layerwise.evidence import distinct
 from reticule.methods.layerwise.sizes import room_for
 from reticule.methods.layerwise.walk import Inputs, with_biases
 from reticule.methods.quantise.beside_plain import Rival, better
 from reticule.methods.quantise.budget import Attempt
 from reticule.methods.quantise.calibration import unseen_like
 from reticule.methods.quantise.judge import Assessor
+from reticule.tuning.evidence import distinct
 from reticule.tuning.likelihood import Likelihood
 from reticule.tuning.problem import Problem, constant_tensors, evenly
 

@@ -18,7 +18,8 @@ One image decides a fifth of it; thousands nearly all.  Two things are added:
   for before that is believed: SILENT / (n + SILENT) T, for inputs whose variance is far below
   VARIES T.
 * *The mean.*  About the mean H is S only if the bias takes care of it, which it does as far as
-  the mean can be trusted: (n - 1) / (n - 1 + TRUST).  What is left counts with its square.
+  the mean can be trusted (:func:`~reticule.tuning.evidence.trust`).  What is left
+  counts with its square.
 
 The same quantities stand in the least squares of a target (:func:`target_of`): what is
 expected holds the weights where they were, and with one image nothing moves.
@@ -34,52 +35,14 @@ from torch import Tensor
 
 from reticule.codec.second_order import definite
 from reticule.methods.quantise.calibration import Seen
+from reticule.tuning.evidence import trust
 
 PRIOR = 4.0  # images
 SILENT = 64.0  # images
-TRUST = 4.0  # images
 VARIES = 1e-3  # of the typical energy
 RIDGE = 0.05  # of the mean diagonal: how much a target may lean on single images
-ALIKE = 1e-5  # of the inputs' size: images that differ by less are one
 
 Matrix = NDArray[np.float64]
-
-
-def distinct(inputs: tuple[np.ndarray, ...]) -> int:
-    """How many of the images (n, ...) differ from each other; for several inputs, together.
-
-    >>> distinct((np.ones((5, 3, 2, 2), np.float32),))
-    1
-    """
-    rng = np.random.default_rng(0)
-    places, size = np.zeros(len(inputs[0])), 0.0
-    for values in inputs:
-        flat = np.asarray(values, np.float64).reshape(len(values), -1)
-        line = rng.normal(size=flat.shape[1])
-        places += flat @ line
-        size += float(np.square(flat).mean() * np.square(line).sum())
-    if not places.size:
-        return 0
-    apart = np.diff(np.sort(places)) > ALIKE * size**0.5
-    return 1 + int(np.count_nonzero(apart))
-
-
-def believed(shifts: Matrix, images: int) -> Matrix:
-    """The mean (channels,) of what each image shows (n, channels), as far as it is certain.
-
-    With variance v / ``images`` of the mean, its square over itself and that remains: the
-    least expected error.  Nothing where there is one image only.
-    """
-    mean = shifts.mean(axis=0)
-    if images < 2 or len(shifts) < 2:
-        return np.zeros_like(mean)
-    noise = shifts.var(axis=0, ddof=1) / images
-    return np.asarray(mean * mean**2 / np.maximum(mean**2 + noise, 1e-300))
-
-
-def trust(images: int) -> float:
-    """How far means, and least squares, can be trusted: 0 for one image, towards 1 for many."""
-    return max(images - 1, 0) / (max(images - 1, 0) + TRUST)
 
 
 def matter(importance: Matrix, images: int) -> Matrix:
@@ -187,11 +150,20 @@ class Averages:
 
     def _silent(self, images: int) -> Matrix:
         """What is expected of inputs that never varied (groups, columns)."""
-        each = self.energy.mean(axis=1, keepdims=True)
-        whole = float(each.mean()) or 1.0
+        each = _usual(self.energy)
+        whole = float(_usual(each.T)[0, 0]) or 1.0
         typical = each + whole * VARIES / (VARIES + each / whole)
         doubt = SILENT / (images + SILENT)
         return np.asarray(doubt * typical * VARIES / (VARIES + self.spread / typical))
+
+
+def _usual(energy: Matrix) -> Matrix:
+    """The mean of each row (rows, 1) over what is not next to nothing beside the others."""
+    mean = np.maximum(energy.mean(axis=1, keepdims=True), 1e-300)
+    lives = energy / (energy + VARIES * mean)
+    return np.asarray(
+        (lives * energy).sum(1, keepdims=True) / np.maximum(lives.sum(1), 1e-300)[:, None]
+    )
 
 
 def target_of(

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reticule.graph import Graph, Node
-from reticule.methods.layerwise.evidence import Averages, Moments, believed, target_of, trust
+from reticule.methods.layerwise.evidence import Averages, Moments, target_of
 from reticule.methods.quantise.calibration import outputs_of, seen_by, seen_on_average
+from reticule.tuning.evidence import believed, trust
 
 MOST_ENTRIES = 1 << 21  # of an im2col matrix at a time: it stays in the cache
 SAMPLES = 256  # for each column of a Hessian; more positions are thinned out
@@ -119,7 +120,7 @@ class Layer:
     def corrected(self, bias: Matrix, made: Matrix) -> Matrix:
         """The bias that gives every channel its mean back, with ``made`` as the weights.
 
-        As far as the images agree in what is missing: see :func:`.evidence.believed`.
+        As far as the images agree in what is missing (:func:`reticule.tuning.evidence.believed`).
         """
         then = self.means()
         now = then if self.then is self.now else self._means(self.now[self.node.inputs[0]])

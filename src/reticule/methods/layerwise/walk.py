@@ -19,10 +19,10 @@ from torch import Tensor
 
 from reticule.forms import Form, Packed
 from reticule.graph import Graph, Node
-from reticule.methods.layerwise.evidence import distinct
 from reticule.methods.layerwise.layer import Layer, Matrix, Streams
 from reticule.methods.layerwise.segments import Flow
 from reticule.progress import Bar, Progress
+from reticule.tuning.evidence import distinct
 from reticule.tuning.moments import with_bias
 from reticule.tuning.problem import constant_tensors
 

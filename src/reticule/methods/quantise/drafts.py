@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reticule.forms import Form, Packed, Quantised
-from reticule.methods.layerwise.evidence import believed
 from reticule.methods.layerwise.layer import Layer
 from reticule.methods.layerwise.walk import Inputs, walk
 from reticule.methods.quantise.layers import (
@@ -28,6 +27,7 @@ from reticule.methods.quantise.layers import (
 )
 from reticule.methods.quantise.walk import Settings, quantised_bias
 from reticule.progress import Bar, Progress
+from reticule.tuning.evidence import believed
 
 
 @dataclass(frozen=True)
