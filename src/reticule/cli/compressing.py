@@ -11,7 +11,7 @@ import typer
 from reticule import tables
 from reticule.budget import Budget
 from reticule.cli import options
-from reticule.cli.opening import is_known, open_model, preprocessing_of
+from reticule.cli.opening import is_known, note_assumed, open_model, preprocessing_of
 from reticule.cli.output import note, present
 from reticule.codec import DEFAULT_PRESET, PRESETS, check_preset
 from reticule.data import Data
@@ -144,6 +144,8 @@ def compress(
         resume=resume,
         anyway=anyway,
     )
+    if data:
+        note_assumed(known or not shown, model)
     if report:
         result.report(report)
     present(result.to_json(), lambda: summary(result, output, report), json)

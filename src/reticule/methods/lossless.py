@@ -107,7 +107,12 @@ def _plain(values: np.ndarray) -> Iterator[Form]:
     if patterns is None:
         return
     if patterns.size <= min(_MOST_CENTROIDS, values.size // 2):
-        indices = _mapped(_patterns(values), "u2", partial(np.searchsorted, patterns))
+        known = patterns
+
+        def place(part: np.ndarray) -> np.ndarray:
+            return np.searchsorted(known, part)
+
+        indices = _mapped(_patterns(values), "u2", place)
         yield Codebook(indices, Dense(patterns.view(np.float32)))
     if (step := _step(patterns.view(np.float32))) is not None:
         levels = _mapped(values, "i4", partial(_rounded, step))
