@@ -18,6 +18,7 @@ from tiny_files import Files
 
 from reticule.cli import main
 from reticule.codec import About, save
+from reticule.data import Preprocessing
 from reticule.forms import Packed
 from reticule.graph.onnx_out import to_model
 
@@ -32,7 +33,7 @@ def files(tmp_path: Path) -> Files:
 @pytest.fixture
 def ret(files: Files) -> Path:
     path = files.folder / "tiny.ret"
-    save(path, Packed.of(tiny_files.network()), About())
+    save(path, Packed.of(tiny_files.network()), About(Preprocessing()))
     return path
 
 

@@ -45,10 +45,11 @@ def evaluate(
     json: options.Json = False,
 ) -> None:
     """Measure the accuracy of what is on disk, its speed and its memory."""
-    images = Data(data, skip_bad=skip_bad)
+    sizes = dict(resize=resize, crop=crop, interpolation=interpolation, background=background)
+    told = preprocessing_of(scale, mean, std, None, **sizes)
+    images = Data(data, skip_bad=skip_bad).with_preprocessing(told)
     opened = open_model(model, input_shape, images, like)
     stored = opened.about.preprocessing
-    sizes = dict(resize=resize, crop=crop, interpolation=interpolation, background=background)
     known = is_known(scale, mean, std, stored) or not images.holds_images
     check_known(known, opened)
     prepare = preprocessing_of(scale, mean, std, stored, **sizes)
