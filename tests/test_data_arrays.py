@@ -237,6 +237,10 @@ ITEMS = {
     "must hold numbers": ["a", "b"],
     "arrays must hold numbers, not object": [None],
     "cannot read a int": 3,
+    "cannot read a bytes": b"abc",
+    "'x' do not form an array": {"x": [[1], [2, 3]]},
+    "'classes' do not form an array": {"images": IMAGES, "classes": [[1], [2, 3]]},
+    "labels have shape": {"x": IMAGES, "y": 3},
     "cannot read a NoneType": None,
 }
 

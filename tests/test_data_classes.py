@@ -114,9 +114,11 @@ def test_classes_that_the_network_does_not_know() -> None:
 
 def test_an_unknown_class_without_images_does_no_harm(tmp_path: Path) -> None:
     folder = write_tree(tmp_path / "pets", ("ape/a.png", "notes/", "dog/b.png"))
-    data = Data(folder).fitted({"x": (3, 6, 7)}, 5, NAMES)
-    assert data.labels.tolist() == [0, 3]
-    assert "'notes'" in " ".join(data.remarks)
+    data = Data(folder)
+    assert data.remarks == ("pets: no images of 'notes', 1 of 3 classes",)
+    fitted = data.fitted({"x": (3, 6, 7)}, 5, NAMES)
+    assert fitted.labels.tolist() == [0, 3]
+    assert fitted.remarks == ("pets: no images of 'bee', 'cat', 'eel', 3 of 5 classes",)
 
 
 def test_data_without_names_keeps_its_numbers() -> None:
@@ -124,6 +126,15 @@ def test_data_without_names_keeps_its_numbers() -> None:
     assert data.labels.tolist() == [3, 1] and data.remarks == ()
     named = Data({"images": bright(np.array([1])), "labels": [1], "classes": np.array(["a", "b"])})
     assert named.fitted(INPUTS, 5).classes == ("a", "b")
+
+
+def test_the_order_is_said_only_where_it_decides(tmp_path: Path) -> None:
+    folder = write_tree(tmp_path / "pets", ("2/a.png", "10/a.png"))
+    data, inputs = Data(folder), {"x": (3, 6, 7)}
+    assert "natural order (2, 10)" in data.remarks[0]
+    assert data.fitted(inputs, 2, ("2", "10")).remarks == data.remarks
+    assert data.fitted(inputs, 2, ("10", "2")).remarks == ()
+    assert data.fitted(inputs, 2, ("10", "2")).labels.tolist() == [1, 0]
 
 
 def test_names_that_do_not_cover_the_labels_are_said(tmp_path: Path) -> None:

@@ -413,3 +413,26 @@ def test_names_that_a_file_could_not_keep(tmp_path: Path, source: str) -> None:
     with pytest.raises(DataError) as caught:
         Data(bad).check()
     assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("grey", ["all", "first", "none"])
+def test_a_module_is_shown_images_as_it_takes_them(
+    tmp_path: Path, capsys, channels: int, grey: str
+) -> None:
+    pytest.importorskip("torch")
+    for label in ("a", "b"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        kind = grey == "all" or (grey == "first" and label == "a")
+        picture(1, 9, 12, grey=kind).save(tmp_path / "photos" / label / "a.png")
+    (tmp_path / "m.py").write_text(
+        "import torch\ndef net():\n    return torch.nn.Sequential("
+        f"torch.nn.Conv2d({channels}, 2, 3), torch.nn.Flatten(), torch.nn.Linear(72, 2))\n"
+    )
+    with pytest.raises(SystemExit) as end:
+        main([
+            "eval", f"{tmp_path / 'm.py'}:net", "--data", str(tmp_path / "photos"), "--scale",
+            "255", "--resize", "8", "--crop", "8", "--json",
+        ])  # fmt: skip
+    out, err = capsys.readouterr()
+    assert not end.value.code and json.loads(out)["n"] == 2 and err == ""

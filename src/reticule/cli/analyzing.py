@@ -53,12 +53,13 @@ def analyze(
     """Look at the network as a complex network: communities, hubs, robustness."""
     if output is not None:
         check_available()
-    pictures = Data(data, skip_bad=skip_bad) if data is not None else None
+    sizes = dict(resize=resize, crop=crop, interpolation=interpolation, background=background)
+    told = preprocessing_of(scale, mean, std, None, **sizes)
+    pictures = Data(data, skip_bad=skip_bad).with_preprocessing(told) if data else None
     opened = open_model(model, input_shape, pictures, like)
     earlier = open_model(before, input_shape, pictures).packed if before else None
     remarks: tuple[str, ...] = ()
     stored = opened.about.preprocessing
-    sizes = dict(resize=resize, crop=crop, interpolation=interpolation, background=background)
     known = pictures is None or not pictures.holds_images or is_known(scale, mean, std, stored)
     if pictures is not None:
         check_known(known, opened)

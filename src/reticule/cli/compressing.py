@@ -107,14 +107,15 @@ def compress(
     _check_places(output, report)
     Budget(max_drop, max_error, max_bytes, minutes).check()
     check_preset(preset)
+    sizes = dict(resize=resize, crop=crop, interpolation=interpolation, background=background)
+    told = preprocessing_of(scale, mean, std, None, **sizes)
     given = {
-        name: Data(path, role=name, skip_bad=skip_bad)
+        name: Data(path, role=name, skip_bad=skip_bad).with_preprocessing(told)
         for name, path in _named(train, val, test)
         if path
     }
     opened = open_model(model, input_shape, next(iter(given.values()), None), like)
     stored = opened.about.preprocessing
-    sizes = dict(resize=resize, crop=crop, interpolation=interpolation, background=background)
     prepare = preprocessing_of(scale, mean, std, stored, **sizes)
     known = is_known(scale, mean, std, stored) or any(sizes.values())
     shown = any(images.holds_images for images in given.values())

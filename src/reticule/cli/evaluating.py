@@ -67,14 +67,15 @@ def evaluate(
     """Measure the accuracy of what is on disk, or how near it is to the original; its speed."""
     if data is None and not against:
         raise DataError("give --data to measure accuracy on, or --against to compare answers")
-    images = None if data is None else Data(data, skip_bad=skip_bad)
+    sizes = dict(resize=resize, crop=crop, interpolation=interpolation, background=background)
+    told = preprocessing_of(scale, mean, std, None, **sizes)
+    images = None if data is None else Data(data, skip_bad=skip_bad).with_preprocessing(told)
     opened = open_model(model, input_shape, images, like)
     network = Model(opened.packed, opened.about)
     other = None
     if against:
         other = Model(open_model(against, input_shape, images).packed)
         check_alike(network, other)
-    sizes = dict(resize=resize, crop=crop, interpolation=interpolation, background=background)
     stored = opened.about.preprocessing
     prepare = preprocessing_of(scale, mean, std, stored, **sizes)
     if images is None:

@@ -124,14 +124,31 @@ def _from_python(
     if not isinstance(module, torch.nn.Module):
         raise ModelError(f"{where}: returns a {type(module).__name__}, not a torch.nn.Module")
     if example is None:
-        shapes = (shape,) if shape else data.shapes if data else ()
+        shapes = ((shape,),) if shape else _likely_shapes(data)
         if not shapes:
             raise ModelError(
                 f"{where}: the input shape is not known; pass --input-shape C,H,W, "
                 "or return (module, example_input)"
             )
-        example = tuple(torch.zeros(1, *shape) for shape in shapes)
+        problems = []
+        for some in shapes:
+            try:
+                return from_torch(module, tuple(torch.zeros(1, *shape) for shape in some))
+            except ModelError as problem:
+                problems.append(problem)
+        raise problems[0]
     return from_torch(module, example)
+
+
+def _likely_shapes(data: Data | None) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    """Shapes of the inputs that a network may have for this data, the likeliest first.
+
+    Grey images can be shown to a network for colour, and the other way round.
+    """
+    if not data:
+        return ()
+    other = {1: 3, 3: 1}.get(data.shape[0]) if data.holds_images else None
+    return (data.shapes,) if other is None else (data.shapes, ((other, *data.shape[1:]),))
 
 
 def _called(path: Path, function: str) -> Any:

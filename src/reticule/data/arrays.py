@@ -126,7 +126,7 @@ def _prepared(
 def _are_labels(y: Any, x: Any) -> bool:
     """Whether ``y`` is meant as labels of the images ``x``, and not as a second input."""
     y, x = np.asarray(y), np.asarray(x)
-    whole = y.dtype.kind in "iu" and (y.ndim == 1 or y.shape == (len(y), 1))
+    whole = y.dtype.kind in "iu" and (y.ndim == 1 or (y.ndim == 2 and y.shape[1] == 1))
     return whole or looks_like_images(x)
 
 

@@ -43,11 +43,10 @@ def printable(text: str) -> str:
 
 def renumbered(
     labels: NDArray[np.int64], classes: Sequence[str], names: Sequence[str], where: str
-) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Labels that number ``classes`` as labels that number ``names``, and what is to be said.
+) -> NDArray[np.int64]:
+    """Labels int64 (n,) that number ``classes`` as labels that number ``names``.
 
-    Both are int64 (n,).  A class of ``names`` without any image is a remark; one of ``classes``
-    that has images and is not in ``names`` a DataError.
+    DataError for one of ``classes`` that has images and is not in ``names``.
     """
     present = np.flatnonzero(np.bincount(labels, minlength=len(classes))).tolist()
     if tuple(classes) != tuple(names):
@@ -62,9 +61,7 @@ def renumbered(
             raise DataError(f"{where}: {_unknown(unknown, classes, names)}")
         table = np.array([number.get(name, -1) for name in classes], np.int64)
         labels = table[labels]
-    counts = np.bincount(labels, minlength=len(names))
-    missing = [name for name, count in zip(names, counts, strict=False) if not count]
-    return labels, (missing_text(missing, len(names), where),) if missing else ()
+    return labels
 
 
 def numbers_meant(classes: Sequence[str], count: int, where: str) -> tuple[str, ...]:
@@ -89,9 +86,12 @@ def numbers_meant(classes: Sequence[str], count: int, where: str) -> tuple[str, 
     )
 
 
-def missing_text(missing: Sequence[str], of: int, where: str) -> str:
-    """The remark about classes without images."""
-    return f"{where}: no images of {_listed(missing)}, {len(missing)} of {of} classes"
+def missing(labels: NDArray[np.int64], classes: Sequence[str], where: str) -> tuple[str, ...]:
+    """A remark about classes without images, if there are any."""
+    counts = np.bincount(labels, minlength=len(classes))
+    names = [name for name, count in zip(classes, counts, strict=False) if not count]
+    said = f"{where}: no images of {_listed(names)}, {len(names)} of {len(classes)} classes"
+    return (said,) if names else ()
 
 
 def _unknown(unknown: Sequence[str], classes: Sequence[str], names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reticule.data.arrays import RESIZED, write_npz
-from reticule.data.classes import check_names, numbers_meant, renumbered
+from reticule.data.classes import check_names, missing, numbers_meant, renumbered
 from reticule.data.faults import told
 from reticule.data.fitting import PREFIX, check_image, image_shape, matched
 from reticule.data.geometry import Sides
@@ -83,7 +83,8 @@ class Data:
         self._arrays = self._store.arrays
         self._labels = self._store.labels
         self.classes: tuple[str, ...] = self._store.classes
-        self.remarks: tuple[str, ...] = self._store.remarks
+        self._remarks = self._store.remarks
+        self._numbering = (*self._store.order, *self._missing(self._labels, self.classes))
         self._shape: tuple[int, int, int] | None = None  # that of the network, once fitted
         self._checked: View | None = None  # how all images are known to decode
 
@@ -107,6 +108,11 @@ class Data:
     def holds_images(self) -> bool:
         """False for arrays that are prepared already, one for each input of the network."""
         return self._store.images is not None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the user should know: plain sentences, each once."""
+        return tuple(dict.fromkeys((*self._remarks, *self._numbering)))
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -219,7 +225,7 @@ class Data:
                 fitted = self._for_images(image_shape(inputs, self.name))
             else:
                 arrays, remarks = matched(self._arrays, inputs, self.name)
-                fitted = self._changed(_arrays=arrays, remarks=(*self.remarks, *remarks))
+                fitted = self._changed(_arrays=arrays, _remarks=(*self._remarks, *remarks))
             names = tuple(labels)
             if not names and self._store.ordered and not anyway and classes is not None:
                 names = numbers_meant(self.classes, classes, self.name)
@@ -245,8 +251,8 @@ class Data:
             if not self.skip_bad or not good.any():
                 self._refuse(faults)
             remark = told(faults, len(self), self.name, skipped=True)
-            remarks = (*self.remarks, remark)
-            return self._changed(_index=self._index[good], remarks=remarks, _checked=view)
+            remarks = (*self._remarks, remark)
+            return self._changed(_index=self._index[good], _remarks=remarks, _checked=view)
 
     def with_preprocessing(self, preprocessing: Preprocessing) -> Data:
         """The same images, prepared in another way."""
@@ -328,11 +334,17 @@ class Data:
         """With labels that number the classes of the network."""
         if self._labels is None or not names or not self.classes:
             return self
-        labels, remarks = renumbered(self.labels, self.classes, names, self.name)
+        labels = renumbered(self.labels, self.classes, names, self.name)
         all_labels = self._labels.copy()
         all_labels[self._index] = labels
-        known = dict.fromkeys((*self.remarks, *remarks))  # what was said need not be said again
-        return self._changed(_labels=all_labels, classes=names, remarks=tuple(known))
+        order = self._store.order if names == self._store.classes else ()
+        numbering = (*order, *self._missing(labels, names))
+        return self._changed(_labels=all_labels, classes=names, _numbering=numbering)
+
+    def _missing(
+        self, labels: NDArray[np.int64] | None, classes: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        return () if labels is None or not classes else missing(labels, classes, self.name)
 
     def _check_labels(self, classes: int | None) -> None:
         if self._labels is None or classes is None or self.labels.max() < classes:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from reticule.data.geometry import size_text
+from reticule.data.geometry import ADVICE, size_text
 from reticule.errors import DataError
 
 PREFIX = "in."  # before the name of an input, in an .npz
@@ -58,7 +58,7 @@ def check_image(
         resized = " when resized and cropped" if changed else ""
         raise DataError(
             f"{where} is {size_text(have)}{resized}, the network takes {size_text(want)} "
-            "(height x width): give --resize and --crop (resize=, crop=), or resize the images"
+            f"(height x width): {ADVICE}"
         )
     if have[0] != want[0] and {have[0], want[0]} != {1, 3}:
         raise DataError(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reticule.data.classes import missing_text, natural
+from reticule.data.classes import natural
 from reticule.data.pixels import starts_like_an_image
 from reticule.data.sources import Files
 from reticule.data.store import Lazy, Store
@@ -98,7 +98,8 @@ def _read(path: Path, role: str) -> Store:
         np.repeat(np.arange(len(found)), counts),
         tuple(folder.name for folder in folders),
         Lazy(Files(path, files)),
-        remarks=tuple(_remarks(path, folders, found)),
+        remarks=_remarks(path, folders, found),
+        order=_order(path, [folder.name for folder in folders]),
         ordered=True,
     )
 
@@ -125,25 +126,24 @@ def _splits(folders: Sequence[Path]) -> list[Path]:
     return sorted(folder for folder in folders if folder.name.lower() in _SPLITS)
 
 
-def _remarks(path: Path, folders: Sequence[Path], found: Sequence[_Found]) -> list[str]:
-    """What the user should know of a folder that can be read."""
-    name = _name(path)
-    remarks = []
-    names = [folder.name for folder in folders]
-    empty = [n for n, each in zip(names, found, strict=True) if not each.images]
-    if empty:
-        remarks.append(missing_text(empty, len(names), name) + "; they keep their numbers")
-    if len(folders) == 1:
-        text = f"{name}: has a single sub-folder, so that all images are of one class, '{names[0]}'"
-        if all(file.parent != folders[0] for file in found[0].images):
-            text += f"; if the folders in it are the classes, give {folders[0]}"
-        else:
-            text += f"; for images without labels, give {folders[0]}"
-        remarks.append(text)
-    if names != sorted(names):
-        shown = _some(names)
-        remarks.append(f"{name}: classes are numbered in their natural order ({shown})")
-    return remarks
+def _remarks(path: Path, folders: Sequence[Path], found: Sequence[_Found]) -> tuple[str, ...]:
+    """That there is one class only, and what may be meant."""
+    if len(folders) > 1:
+        return ()
+    advice = f"for images without labels, give {folders[0]}"
+    if all(file.parent != folders[0] for file in found[0].images):
+        advice = f"if the folders in it are the classes, give {folders[0]}"
+    return (
+        f"{_name(path)}: has a single sub-folder, so that all images are of one class, "
+        f"'{folders[0].name}'; {advice}",
+    )
+
+
+def _order(path: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """That the order of classes is not the one that a plain sort gives."""
+    if list(names) == sorted(names):
+        return ()
+    return (f"{_name(path)}: classes are numbered in their natural order ({_some(names)})",)
 
 
 def _without_images(path: Path, folders: Sequence[Path], others: Counter[str]) -> str:

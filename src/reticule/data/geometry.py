@@ -20,6 +20,7 @@ from reticule.errors import DataError
 Sides = int | tuple[int, int] | None
 
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest", "lanczos", "box")
+ADVICE = "give --resize and --crop (resize=, crop=), or resize the images"  # for another size
 MOST_SIDE = 1 << 14  # settings come out of files that nobody vouches for
 MOST_PIXELS = 1 << 26
 

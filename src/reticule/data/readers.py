@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from reticule.data.arrays import read_arrays, read_named, stored
+from reticule.data.arrays import as_array, read_arrays, read_named, stored
 from reticule.data.folders import read_folder
 from reticule.data.items import read_items
 from reticule.data.pixels import is_lfs_pointer
@@ -33,11 +33,13 @@ def read(source: Any, role: str = "") -> Store:
     if isinstance(source, np.ndarray):
         return read_named("array", {"x": source})
     if isinstance(source, Mapping):
-        return read_named("arrays", {str(key): value for key, value in source.items()})
+        arrays = {str(key): as_array(value, "arrays", f"'{key}'") for key, value in source.items()}
+        return read_named("arrays", arrays)
     if isinstance(source, tuple) and len(source) == 2:
         return read_arrays("arrays", *source)
     indexed = hasattr(source, "__len__") and hasattr(source, "__getitem__")
-    if isinstance(source, Iterable) or indexed:
+    text = isinstance(source, (bytes, bytearray, memoryview))
+    if (isinstance(source, Iterable) or indexed) and not text:
         return read_items(source)
     raise DataError(
         f"data: cannot read a {type(source).__name__}; give a path, (images, labels), a mapping "

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from reticule.data.geometry import Geometry, size_text
+from reticule.data.geometry import ADVICE, Geometry, size_text
 from reticule.data.pixels import to_channels
 from reticule.data.preprocessing import Colour
 from reticule.data.sources import Pictures, Source
@@ -72,7 +72,8 @@ class Store:
     ``labels`` (int64) are None where there are none.  Either there are ``images``, or ``arrays``
     (float32) by the name of the network's input, each with the samples on its first axis; a name
     may be empty or a mere guess.  ``ordered`` says that labels are nothing but places in the order
-    of the classes' names.  ``remarks`` are sentences for the user.
+    of the classes' names.  ``remarks`` are sentences for the user, ``order`` one about the
+    numbers of the classes, as long as these are the source's own.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Store:
     arrays: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     ordered: bool = False
+    order: tuple[str, ...] = ()
 
 
 class Ready:
@@ -257,5 +259,5 @@ def _other_size(where: str, shape: tuple[int, ...], view: View) -> str:
     resized = " when resized and cropped" if view.geometry.changes else ""
     return (
         f"{where} is {size_text(shape)}{resized}, {view.whose} {size_text(view.size)} "
-        "(height x width): give --resize and --crop (resize=, crop=), or resize the images"
+        f"(height x width): {ADVICE}"
     )
