@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reticule.codec import DEFAULT_PRESET, PRESETS, About, dumps, loads
+from reticule.codec import DEFAULT_PRESET, PRESETS, About, dumps, encode_weights, loads, size_of
 from reticule.data import Data, Preprocessing
 from reticule.engine import Model
 from reticule.errors import DataError, RecipeError
@@ -258,7 +258,7 @@ class _Run:
         about = self.about
         if self.provenance and (self.sets.test or self.sets.held_out):
             about = replace(about, accuracy=_figures(88.8888, 88.8888, "test"))
-        return len(dumps(packed, about, self.preset)) + SLACK
+        return size_of(packed, about, self.preset) + SLACK
 
     def _record(
         self,
@@ -289,7 +289,8 @@ def _measured(
     judged = sets.test or sets.held_out
     measured_on = "test" if sets.test else "val" if sets.held_out else None
     before = after = None
-    blob = dumps(packed, about, run.preset)
+    weights = encode_weights(packed, run.preset)
+    blob = dumps(packed, about, run.preset, weights)
     if judged is not None:
         start = time.monotonic()
         before = evaluate(Model(original), judged).accuracy
@@ -302,9 +303,10 @@ def _measured(
                 held_out = evaluate_in_fresh_process(path, sets.held_out).accuracy
         if run.provenance:
             figures = _figures(before, after, measured_on)
-            blob = dumps(packed, replace(about, accuracy=figures), run.preset)
+            blob = dumps(packed, replace(about, accuracy=figures), run.preset, weights)
         nonzero = sum(form.nonzero for form in packed.forms.values())
         stages.append(StageRecord("decoded file", held_out, time.monotonic() - start, nonzero))
+    del weights
     decoded = loads(blob)
     return Result(
         blob,
