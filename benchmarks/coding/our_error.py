@@ -107,6 +107,6 @@ def through_file(forms: Mapping[str, Form]) -> tuple[int, Tensors]:
     written = write_section(forms, PRESET)
     count = sum(form.size for form in forms.values())
     head = ByteReader(written.head, "benchmark")
-    section = Section.read(head, memoryview(b"".join(written.chunks)), list(forms), count, Limits())
+    section = Section.read(head, memoryview(written.chunks), list(forms), count, Limits())
     back, _ = section.forms(list(forms), 1)
     return written.bytes_coded, {name: form.dense() for name, form in back.items()}

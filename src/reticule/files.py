@@ -10,7 +10,7 @@ from pathlib import Path
 from reticule.errors import ReticuleError
 
 
-def write_whole(path: str | os.PathLike[str], data: bytes | Iterable[bytes]) -> None:
+def write_whole(path: str | os.PathLike[str], data: bytes | Iterable[bytes | bytearray]) -> None:
     """Write to a temporary file beside ``path``, then rename it into place.
 
     ``data`` may come in parts.

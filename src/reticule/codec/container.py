@@ -111,8 +111,8 @@ def size_of(
 
 def _encode(
     packed: Packed, about: About, preset: str, weights: Weights | None
-) -> tuple[list[bytes], Saved]:
-    """A file in parts, the first of which is all that lies before the chunks."""
+) -> tuple[tuple[bytes, bytearray], Saved]:
+    """A file in two parts: what lies before the chunks, and those."""
     if weights is not None:
         weights.check(packed, preset)
     graph = packed.graph.check()
@@ -136,7 +136,7 @@ def _encode(
     _before_chunks(header, first, behind, "the network", _DEFAULT)  # limits hold here too
     sizes = shared_out(graph, section.costs, bytes_weights, bytes_file)
     saved = Stored(packed, about, preset, bytes_file, bytes_weights, section.bytes_coded, *sizes)
-    return [first, *section.chunks], saved
+    return (first, section.chunks), saved
 
 
 @dataclass(frozen=True)

@@ -35,19 +35,19 @@ _CRC = 4
 class Written:
     """A weight section but for the checksum between its two parts.
 
-    ``chunks`` end in their checksums.  ``costs`` says what each tensor took of the section and
-    for what, ``bytes_coded`` what the coders made.
+    ``chunks`` end in their checksums and lie in one piece, which can be let go as one.  ``costs``
+    says what each tensor took of the section and for what, ``bytes_coded`` what the coders made.
     """
 
     head: bytes
-    chunks: tuple[bytes, ...]
+    chunks: bytearray
     costs: Costs
     bytes_coded: int
 
     @property
     def size(self) -> int:
         """Bytes of both parts."""
-        return len(self.head) + sum(map(len, self.chunks))
+        return len(self.head) + len(self.chunks)
 
 
 def write_section(
@@ -65,7 +65,7 @@ def write_section(
         raise ModelError(f"there is no preset '{preset}'; use one of {', '.join(PRESETS)}")
     source = _Source(forms, preset, hints)
     costs: Costs = {}
-    lengths, chunks, bytes_coded = ByteWriter(), [], 0
+    lengths, chunks, bytes_coded = ByteWriter(), bytearray(), 0
 
     def code(chunk: _Chunk) -> tuple[list[tuple[str, str]], _Coded]:
         return chunk.keys, _Coded.shortest(chunk.pieces, preset)
@@ -74,10 +74,11 @@ def write_section(
         for key, size in zip(keys, chunk.sizes, strict=True):
             costs[key] = costs.get(key, 0) + size
         lengths.varint(2 * len(chunk.data) + chunk.is_instant)
-        chunks.append(chunk.data + zlib.crc32(chunk.data).to_bytes(_CRC, "little"))
+        chunks += chunk.data
+        chunks += zlib.crc32(chunk.data).to_bytes(_CRC, "little")
         bytes_coded += len(chunk.data)
     head = _head(source.structure.bytes(), preset) + lengths.bytes()
-    return Written(head, tuple(chunks), source.costs | costs, bytes_coded)
+    return Written(head, chunks, source.costs | costs, bytes_coded)
 
 
 @dataclass(frozen=True)
