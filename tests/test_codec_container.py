@@ -28,7 +28,7 @@ from codec_samples import (
     small_cnn,
 )
 
-from reticule.codec import About, Limits, dumps, load, loads, save
+from reticule.codec import About, Limits, dumps, encode_weights, load, loads, save, size_of
 from reticule.codec.chunks import PRESETS
 from reticule.codec.container import load_tensor
 from reticule.errors import Fault, FormatError, ModelError, ReticuleError
@@ -489,3 +489,61 @@ def test_the_codec_imports_neither_torch_nor_scipy_nor_onnx():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@every_preset
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_weights_that_were_coded_once_serve_for_any_description(sample, preset):
+    packed = SAMPLES[sample]()
+    weights = encode_weights(packed, preset)
+    for about in (described(), About(), About(seed=7)):
+        data = dumps(packed, about, preset)
+        assert dumps(packed, about, preset, weights) == data
+        assert size_of(packed, about, preset, weights) == len(data)
+
+
+def test_weights_of_another_network_are_refused():
+    rng = np.random.default_rng(0)
+    one, other = (packed_of({"w": Dense(rng.normal(size=(9, 9)).astype("f4"))}) for _ in "ab")
+    weights = encode_weights(one, "fast")
+    for packed, preset in ((other, "fast"), (one, "small")):
+        with pytest.raises(ValueError, match="coded"):
+            dumps(packed, About(), preset, weights)
+
+
+@every_preset
+def test_a_file_does_not_tell_how_many_threads_wrote_it(preset):
+    rng = np.random.default_rng(0)
+    levels = np.rint(rng.laplace(0, 2, (900, 700))).astype(np.int32)
+    floats = rng.normal(size=(500, 400)).astype("f4")
+    packed = packed_of({"w": Quantised(levels, 0.5), "b": Dense(floats), "c": Dense(floats[:7])})
+    files = [
+        dumps(packed, About(), preset, encode_weights(packed, preset, threads))
+        for threads in (1, 2, 5)
+    ]
+    assert files[0] == files[1] == files[2]
+    for threads in (1, 2, 5):
+        back = loads(files[0], threads=threads)
+        assert back.tensor_bytes == loads(files[0]).tensor_bytes
+        assert all(same_form(form, back.packed.forms[n]) for n, form in packed.forms.items())
+
+
+def test_writing_and_reading_lay_out_only_some_tensors_at_a_time():
+    """Levels of eight bits are coded as int32, which all at once would take four times as much."""
+    shape, count = (512, 512), 24
+    levels = np.random.default_rng(0).integers(-2, 3, shape).astype(np.int8)
+    packed = packed_of({f"w{i}": Quantised(levels, 1.0) for i in range(count)})
+    tracemalloc.start()
+    try:
+        weights = encode_weights(packed, "instant", 2)
+        written = tracemalloc.get_traced_memory()[1]
+        data = dumps(packed, About(), "instant", weights)
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        loads(data, threads=2)
+        read = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert written < 4 * levels.size * count * 0.75
+    assert len(data) < levels.size * count
+    assert read < 4 * levels.size * count * 1.6

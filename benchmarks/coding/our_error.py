@@ -108,5 +108,5 @@ def through_file(forms: Mapping[str, Form]) -> tuple[int, Tensors]:
     count = sum(form.size for form in forms.values())
     head = ByteReader(written.head, "benchmark")
     section = Section.read(head, memoryview(written.chunks), list(forms), count, Limits())
-    back = section.forms(list(forms), 1)
+    back, _ = section.forms(list(forms), 1)
     return written.bytes_coded, {name: form.dense() for name, form in back.items()}

@@ -46,7 +46,7 @@ class Integers:
             for values in self.given.values()
         ]
 
-    def _chunks(self, arrays: list[Array]) -> list[list[Piece]]:
+    def _chunks(self, arrays: list[Array]) -> Iterator[list[Piece]]:
         return plan([[array] for array in arrays], 1 << TARGET_BITS)
 
     def encode(self) -> list[bytes]:

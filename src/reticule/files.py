@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from reticule.errors import ReticuleError
 
 
-def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
+def write_whole(path: str | os.PathLike[str], data: bytes | Iterable[bytes | bytearray]) -> None:
     """Write to a temporary file beside ``path``, then rename it into place.
+
+    ``data`` may come in parts.
 
     Raises ReticuleError naming the file where that fails; an old file then stays as
     it was, and nothing half-written is left behind.
@@ -19,7 +22,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(beside, "xb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, target)

@@ -10,7 +10,6 @@ the outside in: :mod:`~reticule.codec.container`, :mod:`~reticule.codec.metadata
 from reticule.codec.about import About as About
 from reticule.codec.chunks import PRESETS as PRESETS
 from reticule.codec.chunks import check_preset as check_preset
-from reticule.codec.container import DEFAULT_PRESET as DEFAULT_PRESET
 from reticule.codec.container import Loaded as Loaded
 from reticule.codec.container import Saved as Saved
 from reticule.codec.container import dumps as dumps
@@ -18,4 +17,8 @@ from reticule.codec.container import load as load
 from reticule.codec.container import load_tensor as load_tensor
 from reticule.codec.container import loads as loads
 from reticule.codec.container import save as save
+from reticule.codec.container import size_of as size_of
+from reticule.codec.encoded import DEFAULT_PRESET as DEFAULT_PRESET
+from reticule.codec.encoded import Weights as Weights
+from reticule.codec.encoded import encode_weights as encode_weights
 from reticule.codec.limits import Limits as Limits

@@ -15,7 +15,7 @@ several do so at once, and one tensor can be read without the others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from reticule.codec.adaptive import AdaptiveCoder
@@ -55,9 +55,11 @@ def coder(preset: str) -> ChunkCoder:
     return _CODERS[preset]
 
 
-def plan(tensors: Sequence[Sequence[Array]], target: int) -> list[list[Piece]]:
-    """The pieces of each chunk; every chunk but the last has at least ``target`` values."""
-    chunks: list[list[Piece]] = []
+def plan(tensors: Iterable[Sequence[Array]], target: int) -> Iterator[list[Piece]]:
+    """The pieces of each chunk; every chunk but the last has at least ``target`` values.
+
+    Tensors are taken as they are needed, so that the arrays of all need not exist at once.
+    """
     current: list[Piece] = []
     held = 0
     for arrays in tensors:
@@ -66,9 +68,10 @@ def plan(tensors: Sequence[Sequence[Array]], target: int) -> list[list[Piece]]:
             current += pieces
             held += sum(piece.layout.size for piece in pieces)
             if held >= target:
-                chunks.append(current)
+                yield current
                 current, held = [], 0
-    return [*chunks, current] if current else chunks
+    if current:
+        yield current
 
 
 def check_preset(preset: str) -> None:

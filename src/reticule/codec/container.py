@@ -25,16 +25,16 @@ from typing import BinaryIO, TypeAlias
 from reticule.codec.about import About
 from reticule.codec.accounting import shared_out
 from reticule.codec.bits import ByteReader, ByteWriter
+from reticule.codec.encoded import DEFAULT_PRESET, Weights, encode_weights
 from reticule.codec.limits import Limits
 from reticule.codec.metadata import Metadata, read_metadata, write_metadata
-from reticule.codec.section import Section, Slices, write_section
-from reticule.errors import Fault, ModelError, ReticuleError
+from reticule.codec.section import Section, Slices
+from reticule.errors import Fault, ReticuleError
 from reticule.files import write_whole
 from reticule.forms import Form, Packed
 
 MAGIC = b"\x89RET"
 VERSION = 2
-DEFAULT_PRESET = "small"
 _HEADER = 64  # no header is longer
 _CRC = 4
 _DEFAULT = Limits()
@@ -68,49 +68,88 @@ Loaded: TypeAlias = Stored
 
 
 def save(
-    path: str | os.PathLike[str], packed: Packed, about: About, preset: str = DEFAULT_PRESET
+    path: str | os.PathLike[str],
+    packed: Packed,
+    about: About,
+    preset: str = DEFAULT_PRESET,
+    weights: Weights | None = None,
 ) -> Saved:
-    """Write a file, or leave what was there untouched and raise ReticuleError."""
-    data, saved = _encode(packed, about, preset)
-    write_whole(path, data)
+    """Write a file, or leave what was there untouched and raise ReticuleError.
+
+    ``weights``: see :func:`dumps`.
+    """
+    parts, saved = _encode(packed, about, preset, weights)
+    write_whole(path, parts)
     return saved
 
 
-def dumps(packed: Packed, about: About, preset: str = DEFAULT_PRESET) -> bytes:
-    """The bytes of a file."""
-    return _encode(packed, about, preset)[0]
+def dumps(
+    packed: Packed, about: About, preset: str = DEFAULT_PRESET, weights: Weights | None = None
+) -> bytes:
+    """The bytes of a file.
+
+    ``weights`` are those of :func:`encode_weights`, where they are known already; ValueError if
+    they are those of other forms.
+
+    >>> import numpy as np
+    >>> from reticule.forms import Packed
+    >>> from reticule.graph import Graph, Network
+    >>> packed = Packed.of(Network(Graph({"x": (2,)}, ("x",), (), {"w": (9,)}), {"w": np.ones(9)}))
+    >>> weights = encode_weights(packed)
+    >>> dumps(packed, About(seed=1), weights=weights) == dumps(packed, About(seed=1))
+    True
+    """
+    return b"".join(_encode(packed, about, preset, weights)[0])
 
 
-def _encode(packed: Packed, about: About, preset: str) -> tuple[bytes, Saved]:
+def size_of(
+    packed: Packed, about: About, preset: str = DEFAULT_PRESET, weights: Weights | None = None
+) -> int:
+    """The length of what :func:`dumps` gives."""
+    return _encode(packed, about, preset, weights)[1].bytes_file
+
+
+def _encode(
+    packed: Packed, about: About, preset: str, weights: Weights | None
+) -> tuple[tuple[bytes, bytearray], Saved]:
+    """A file in two parts: what lies before the chunks, and those."""
+    if weights is not None:
+        weights.check(packed, preset)
     graph = packed.graph.check()
-    if set(graph.tensors) != set(packed.forms):
-        odd = min(set(graph.tensors) ^ set(packed.forms))
-        raise ModelError(f"tensor '{odd}' is in the graph or has a form, but not both")
-    for name, shape in graph.tensors.items():
-        if packed.forms[name].shape != tuple(shape):
-            raise ModelError(
-                f"tensor '{name}' has a form of shape {packed.forms[name].shape}, not {shape}"
-            )
     deflated, inflated = write_metadata(Metadata.of(graph, about))
     read_metadata(deflated, inflated, "the network", _DEFAULT)  # names and limits hold
-    forms = {name: packed.forms[name] for name in graph.tensors}
-    section = write_section(forms, preset, packed.hints)
-    weights = sum(form.size for form in packed.forms.values())
+    section = (weights or encode_weights(packed, preset)).section
     out = ByteWriter()
     out.raw(MAGIC)
     out.raw(bytes([VERSION]))
-    bytes_weights = len(section.head) + _CRC + len(section.chunks)
-    for number in (len(deflated), inflated, len(section.head), bytes_weights, weights):
+    bytes_weights = section.size + _CRC
+    count = sum(form.size for form in packed.forms.values())
+    for number in (len(deflated), inflated, len(section.head), bytes_weights, count):
         out.varint(number)
     out.raw(deflated)
     out.raw(section.head)
     out.checksum()
-    out.raw(section.chunks)
-    data = out.bytes()
-    _open(data, "the network", _DEFAULT)  # limits hold here too
-    coded = section.bytes_coded
-    sizes = shared_out(graph, section.costs, bytes_weights, len(data))
-    return data, Stored(packed, about, preset, len(data), bytes_weights, coded, *sizes)
+    first = out.bytes()
+    behind = _Unread(section.size - len(section.head))
+    bytes_file = len(first) + len(behind)
+    header = _read_header(ByteReader(first, "the network"), bytes_file, _DEFAULT)
+    _before_chunks(header, first, behind, "the network", _DEFAULT)  # limits hold here too
+    sizes = shared_out(graph, section.costs, bytes_weights, bytes_file)
+    saved = Stored(packed, about, preset, bytes_file, bytes_weights, section.bytes_coded, *sizes)
+    return (first, section.chunks), saved
+
+
+@dataclass(frozen=True)
+class _Unread:
+    """Chunks of which only the length matters."""
+
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, span: slice, /) -> bytes:
+        return b""
 
 
 # Reading --------------------------------------------------------------------------------------
@@ -152,7 +191,7 @@ def load_tensor(path: str | os.PathLike[str], tensor: str, limits: Limits = _DEF
         opened = _before_chunks(header, file.read(header.chunks_at), chunks, name, limits)
         if tensor not in opened.metadata.tensors:
             raise ReticuleError(f"{name}: there is no tensor '{tensor}'; 'inspect' lists them")
-        return opened.section.forms([tensor], 1)[tensor]
+        return opened.section.forms([tensor], 1)[0][tensor]
 
 
 @dataclass(frozen=True)
@@ -178,10 +217,10 @@ def loads(
     opened = _open(data, name, limits)
     header, metadata, section = opened.header, opened.metadata, opened.section
     graph = metadata.graph(section.shapes, name)
-    forms = section.forms(metadata.tensors, threads or os.cpu_count() or 1)
+    forms, hints = section.forms(metadata.tensors, threads)
     sizes = shared_out(graph, section.costs, header.section, len(data))
     return Stored(
-        Packed(graph, forms, section.hints()),
+        Packed(graph, forms, hints),
         metadata.about,
         section.preset,
         len(data),

@@ -12,7 +12,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain, islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -36,17 +35,15 @@ def in_order(
     for each processor), and one.  An error of a job is raised where its result would be.
     """
     count = processors() if threads is None else max(1, threads)
-    waiting = iter(items)
-    first = list(islice(waiting, 2))
-    if count == 1 or len(first) < 2:
-        yield from map(job, chain(first, waiting))
+    if count == 1:
+        yield from map(job, items)
         return
-    with ThreadPoolExecutor(count) as pool:
-        under_way: deque[Future[Done]] = deque()
+    under_way: deque[Future[Done]] = deque()
+    with ThreadPoolExecutor(count) as pool:  # starts no thread before there is work
         try:
-            for item in chain(first, waiting):
+            for item in items:
                 under_way.append(pool.submit(job, item))
-                del item
+                del item  # or it would stay while the next is made
                 if len(under_way) > count:
                     yield under_way.popleft().result()
             while under_way:

@@ -6,20 +6,20 @@ Writer and reader go the same way: structure gives arrays, arrays give the plan 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from math import prod
 from types import MappingProxyType
 from typing import Protocol
 
 from reticule.codec.accounting import HEADER, Costs
-from reticule.codec.arrays import Piece
+from reticule.codec.arrays import Array, Piece
 from reticule.codec.bits import ByteReader, ByteWriter
 from reticule.codec.chunks import HINTED, PRESETS, check_preset, coder, plan
 from reticule.codec.forms import Pending, read_form, write_form
 from reticule.codec.limits import Budget, Limits
+from reticule.codec.parallel import in_order
 from reticule.codec.parts import Writer
 from reticule.errors import Fault, FormatError, ModelError
 from reticule.forms import BlockLabels, Form
@@ -35,51 +35,96 @@ _CRC = 4
 class Written:
     """A weight section but for the checksum between its two parts.
 
-    ``costs`` says what each tensor took of it and for what, ``bytes_coded`` what the coders made.
+    ``chunks`` end in their checksums and lie in one piece, which can be let go as one.  ``costs``
+    says what each tensor took of the section and for what, ``bytes_coded`` what the coders made.
     """
 
     head: bytes
-    chunks: bytes
+    chunks: bytearray
     costs: Costs
     bytes_coded: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of both parts."""
+        return len(self.head) + len(self.chunks)
 
 
 def write_section(
     forms: Mapping[str, Form],
     preset: str,
     hints: Mapping[str, BlockLabels] = MappingProxyType({}),
+    threads: int | None = None,
 ) -> Written:
-    """The weight section of these tensors, in this order; only one preset makes use of hints."""
+    """The weight section of these tensors, in this order; only one preset makes use of hints.
+
+    Chunks are coded on so many threads at once (None: one for each processor), and what goes
+    into them is laid out when they need it: not the whole network at once.
+    """
     check_preset(preset)
-    structure, arrays = ByteWriter(), []
+    source = _Source(forms, preset, hints)
     costs: Costs = {}
-    for name, form in forms.items():
-        out = Writer(structure)
-        before = len(structure)
-        try:
-            write_form(form, out, hints.get(name) if preset == HINTED else None)
-        except ModelError as problem:
-            raise ModelError(f"tensor '{name}': {problem}") from None
-        costs[name, HEADER] = len(structure) - before
-        arrays.append(out.arrays)
-    chunks = plan(arrays, 1 << TARGET_BITS)
-    with ThreadPoolExecutor() as pool:
-        coded = list(pool.map(_Coded.shortest, chunks, [preset] * len(chunks)))
-    owner = _owners(forms, arrays)
-    lengths, payload = ByteWriter(), ByteWriter()
-    for pieces, chunk in zip(chunks, coded, strict=True):
-        for piece, size in zip(pieces, chunk.sizes, strict=True):
-            _add(costs, owner[id(piece.array)], piece, size)
+    lengths, chunks, bytes_coded = ByteWriter(), bytearray(), 0
+
+    def code(chunk: _Chunk) -> tuple[list[tuple[str, str]], _Coded]:
+        return chunk.keys, _Coded.shortest(chunk.pieces, preset)
+
+    for keys, chunk in in_order(code, source.chunks(), threads):
+        for key, size in zip(keys, chunk.sizes, strict=True):
+            costs[key] = costs.get(key, 0) + size
         lengths.varint(2 * len(chunk.data) + chunk.is_instant)
-        payload.raw(chunk.data)
-        payload.raw(zlib.crc32(chunk.data).to_bytes(_CRC, "little"))
-    head = _head(structure.bytes(), preset) + lengths.bytes()
-    return Written(head, payload.bytes(), costs, sum(len(chunk.data) for chunk in coded))
+        chunks += chunk.data
+        chunks += zlib.crc32(chunk.data).to_bytes(_CRC, "little")
+        bytes_coded += len(chunk.data)
+    head = _head(source.structure.bytes(), preset) + lengths.bytes()
+    return Written(head, chunks, source.costs | costs, bytes_coded)
 
 
-def _add(costs: Costs, tensor: str, piece: Piece, size: int) -> None:
-    key = tensor, piece.array.role.value
-    costs[key] = costs.get(key, 0) + size
+@dataclass(frozen=True)
+class _Chunk:
+    """Pieces to code, and for each of them where its bytes are counted."""
+
+    pieces: list[Piece]
+    keys: list[tuple[str, str]]
+
+    @property
+    def tensors(self) -> list[str]:
+        """The tensors that it holds something of, in order."""
+        return list(dict.fromkeys(name for name, _ in self.keys))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Tensors to write, and what writing those that were taken has made so far."""
+
+    forms: Mapping[str, Form]
+    preset: str
+    hints: Mapping[str, BlockLabels]
+    structure: ByteWriter = field(default_factory=ByteWriter)
+    costs: Costs = field(default_factory=dict)  # of the structure
+    owner: dict[int, str] = field(default_factory=dict)  # of arrays, by identity
+
+    def chunks(self) -> Iterator[_Chunk]:
+        """All chunks; the structure is complete after the last."""
+        for pieces in plan(self._arrays(), 1 << TARGET_BITS):
+            # The arrays of these pieces exist, so that no other has their identity.
+            yield _Chunk(pieces, [_key(self.owner[id(p.array)], p) for p in pieces])
+
+    def _arrays(self) -> Iterator[list[Array]]:
+        for name, form in self.forms.items():
+            out = Writer(self.structure)
+            before = len(self.structure)
+            try:
+                write_form(form, out, self.hints.get(name) if self.preset == HINTED else None)
+            except ModelError as problem:
+                raise ModelError(f"tensor '{name}': {problem}") from None
+            self.costs[name, HEADER] = len(self.structure) - before
+            self.owner.update((id(array), name) for array in out.arrays)
+            yield out.arrays
+
+
+def _key(tensor: str, piece: Piece) -> tuple[str, str]:
+    return tensor, piece.array.role.value
 
 
 @dataclass(frozen=True)
@@ -98,11 +143,6 @@ class _Coded:
             instant = cls(*coder(PRESETS[0]).encode(pieces), True)
             chosen = min(chosen, instant, key=lambda chunk: len(chunk.data))
         return chosen
-
-
-def _owners(names: Iterable[str], arrays: Sequence[Sequence[object]]) -> dict[int, str]:
-    """The tensor of each array, by the array's identity."""
-    return {id(array): name for name, own in zip(names, arrays, strict=True) for array in own}
 
 
 def _head(structure: bytes, preset: str) -> bytes:
@@ -137,10 +177,10 @@ class Section:
     where: str
     preset: str
     limits: Limits
-    pending: dict[str, Pending]
-    owner: dict[int, str]  # tensor of each array, by the array's identity
+    shapes: list[Shape]  # of all tensors, in order
+    pending: dict[str, Pending]  # those that were not built yet
     costs: Costs  # structure of each tensor, and what was decoded so far
-    chunks: list[list[Piece]]
+    chunks: list[_Chunk]  # those that were decoded are empty
     coders: list[str]  # the preset that each chunk was coded by
     data: Slices
     spans: list[tuple[int, int]]  # where chunks and their checksums lie in the data
@@ -168,60 +208,75 @@ class Section:
         found = sum(prod(tensor.shape) for tensor in pending.values())
         if found != weights:
             raise FormatError(Fault.TENSORS, where, f"{found} weights, the header says {weights}")
-        arrays = [tensor.arrays for tensor in pending.values()]
-        chunks = plan(arrays, 1 << (kind >> 3))
+        owner = {id(array): name for name, tensor in pending.items() for array in tensor.arrays}
+        chunks = [
+            _Chunk(pieces, [_key(owner[id(p.array)], p) for p in pieces])
+            for pieces in plan([tensor.arrays for tensor in pending.values()], 1 << (kind >> 3))
+        ]
         lengths = [head.varint() for _ in chunks]
         head.finish()
         spans = _spans([(length >> 1) + _CRC for length in lengths], len(data), where)
         preset = PRESETS[kind & 3]
         coders = [PRESETS[0] if length & 1 else preset for length in lengths]
-        owner = _owners(tensors, arrays)
-        return cls(where, preset, limits, pending, owner, costs, chunks, coders, data, spans)
-
-    @property
-    def shapes(self) -> list[Shape]:
-        """Shapes of all tensors, in order."""
-        return [tensor.shape for tensor in self.pending.values()]
+        shapes = [tensor.shape for tensor in pending.values()]
+        return cls(where, preset, limits, shapes, pending, costs, chunks, coders, data, spans)
 
     @property
     def bytes_coded(self) -> int:
         """Bytes of all chunks without their checksums."""
         return sum(end - start - _CRC for start, end in self.spans)
 
-    def forms(self, tensors: Sequence[str], threads: int) -> dict[str, Form]:
-        """Decode what is needed for these tensors, and build them."""
-        wanted = {id(array) for name in tensors for array in self.pending[name].arrays}
-        needed = [
-            number
-            for number, pieces in enumerate(self.chunks)
-            if any(id(piece.array) in wanted for piece in pieces)
-        ]
-        if threads > 1 and len(needed) > 1:
-            with ThreadPoolExecutor(min(threads, len(needed))) as pool:
-                decoded = list(pool.map(self._decode, needed))
-        else:
-            decoded = [self._decode(number) for number in needed]
-        for number, sizes in zip(needed, decoded, strict=True):
-            for piece, size in zip(self.chunks[number], sizes, strict=True):
-                _add(self.costs, self.owner[id(piece.array)], piece, size)
-        return {name: self.pending[name].build() for name in tensors}
+    def forms(
+        self, tensors: Sequence[str], threads: int | None = None
+    ) -> tuple[dict[str, Form], dict[str, BlockLabels]]:
+        """Decode what is needed for these tensors, and build them: forms, and blocks of some.
 
-    def hints(self) -> dict[str, BlockLabels]:
-        """Blocks of those tensors that have some; their forms must have been read."""
-        hints = {name: tensor.hint() for name, tensor in self.pending.items()}
-        return {name: hint for name, hint in hints.items() if hint is not None}
+        What was decoded is let go as soon as it has become a form, so this is done once.
+        """
+        wanted = set(tensors)
+        left = dict.fromkeys(tensors, 0)  # chunks that a tensor still waits for
+        needed = []
+        for number, chunk in enumerate(self.chunks):
+            if found := wanted.intersection(chunk.tensors):
+                needed.append(number)
+                for name in found:
+                    left[name] += 1
+        forms: dict[str, Form] = {}
+        hints: dict[str, BlockLabels] = {}
+
+        def build(names: Iterable[str]) -> None:
+            for name in names:
+                pending = self.pending.pop(name)
+                forms[name] = pending.build()
+                if (hint := pending.hint()) is not None:
+                    hints[name] = hint
+
+        build([name for name, count in left.items() if not count])
+        decoded = in_order(self._decode, needed, threads)
+        for number, sizes in zip(needed, decoded, strict=True):
+            chunk, self.chunks[number] = self.chunks[number], _Chunk([], [])
+            for key, size in zip(chunk.keys, sizes, strict=True):
+                self.costs[key] = self.costs.get(key, 0) + size
+            held = [name for name in chunk.tensors if name in wanted]
+            for name in held:
+                left[name] -= 1
+            del chunk
+            build(name for name in held if not left[name])
+        return {name: forms[name] for name in tensors}, {n: hints[n] for n in tensors if n in hints}
 
     def _decode(self, number: int) -> list[int]:
         """Fill the pieces of a chunk; returns the bytes of each."""
-        owners = list(dict.fromkeys(self.owner[id(piece.array)] for piece in self.chunks[number]))
-        names = " to ".join(f"'{name}'" for name in dict.fromkeys((owners[0], owners[-1])))
+        chunk = self.chunks[number]
+        names = " to ".join(
+            f"'{name}'" for name in dict.fromkeys((chunk.tensors[0], chunk.tensors[-1]))
+        )
         start, end = self.spans[number]
         reader = ByteReader(self.data[start:end], f"{self.where}: tensor {names}")
         payload = reader.raw(end - start - _CRC)
         reader.checksum()
         inner = ByteReader(payload, reader.where)
-        sizes = coder(self.coders[number]).decode(inner, self.chunks[number], self.limits)
-        for piece in self.chunks[number]:
+        sizes = coder(self.coders[number]).decode(inner, chunk.pieces, self.limits)
+        for piece in chunk.pieces:
             piece.restore()
         return sizes
 

@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from reticule.budget import Budget
-from reticule.codec import DEFAULT_PRESET, About, check_preset, dumps, loads
+from reticule.codec import (
+    DEFAULT_PRESET,
+    About,
+    Weights,
+    check_preset,
+    dumps,
+    encode_weights,
+    loads,
+    size_of,
+)
 from reticule.compression.measurer import Figures, measure_file
 from reticule.compression.runner import Run
 from reticule.compression.sets import Sets
@@ -145,15 +154,16 @@ class _File:
             fidelity = tuple(Fidelity(n, *unknown).rounded() for n in packed.graph.outputs)
             about = replace(about, accuracy=_accuracy(88.8888, 88.8888, "test"), fidelity=fidelity)
         packed = replace(packed, graph=named_after_nodes(packed.graph))
-        return len(dumps(packed, about, self.preset)) + SLACK * (1 + len(packed.graph.outputs))
+        return size_of(packed, about, self.preset) + SLACK * (1 + len(packed.graph.outputs))
 
-    def bytes(self, packed: Packed, figures: Figures | None = None) -> bytes:
+    def bytes(self, packed: Packed, weights: Weights, figures: Figures | None = None) -> bytes:
+        """The file; its weights are coded once, whatever is said about them."""
         about = self.about
         if figures is not None and self.provenance:
             accuracy = _accuracy(figures.accuracy_before, figures.accuracy_after, figures.on)
             fidelity = tuple(each.rounded() for each in figures.fidelity)
             about = replace(about, accuracy=accuracy, fidelity=fidelity)
-        return dumps(packed, about, self.preset)
+        return dumps(packed, about, self.preset, weights)
 
 
 def _measured(
@@ -175,8 +185,10 @@ def _measured(
             "ones: give --val or --train for a figure that can be trusted"
         )
     begun = time.monotonic()
-    figures = measure_file(original, file.bytes(packed), on, judged, sets.held_out)
-    blob = file.bytes(packed, figures)
+    weights = encode_weights(packed, file.preset)
+    figures = measure_file(original, file.bytes(packed, weights), on, judged, sets.held_out)
+    blob = file.bytes(packed, weights, figures)
+    del weights
     nonzero = sum(form.nonzero for form in packed.forms.values())
     seconds = time.monotonic() - begun
     error = worst_error(figures.fidelity)

@@ -25,11 +25,12 @@ class Packed:
 
     @classmethod
     def of(cls, network: Network) -> Packed:
-        """Every tensor dense, as it is."""
-        return cls(
-            network.graph,
-            {name: Dense(tensor.astype("f4")) for name, tensor in network.tensors.items()},
-        )
+        """Every tensor dense, as it is; arrays that can be written to are copied."""
+        forms = {
+            name: Dense(tensor.astype("f4", copy=tensor.flags.writeable))
+            for name, tensor in network.tensors.items()
+        }
+        return cls(network.graph, forms)
 
     def network(self) -> Network:
         """All weights restored."""
