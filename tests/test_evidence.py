@@ -19,7 +19,7 @@ from reticule.methods.layerwise.evidence import Averages, Moments
 from reticule.methods.layerwise.layer import Layer
 from reticule.methods.layerwise.segments import Flow
 from reticule.methods.layerwise.walk import walk
-from reticule.methods.quantise.beside_plain import gain, matched, others_like
+from reticule.methods.quantise.beside_plain import gains_over, matched, others_like
 from reticule.methods.quantise.calibration import Seen
 from reticule.methods.quantise.drafts import Drafts
 from reticule.methods.quantise.walk import Settings, quantise_network
@@ -231,5 +231,5 @@ def test_a_rival_has_the_bytes_that_are_asked_for_and_gains_are_told() -> None:
     network = grouped_network()
     exact = Packed.of(network)
     coarse, fine = (calibrated(network, IMAGES, lam) for lam in (1e-2, 1e-5))
-    gains = gain(exact, fine, coarse, [(IMAGES,), *others_like((IMAGES,), RNG)])
+    (gains,) = gains_over(exact, fine, [coarse], [(IMAGES,), *others_like((IMAGES,), RNG)])
     assert len(gains) == 4 and min(gains) > 3

@@ -70,24 +70,29 @@ class Calibrated:
         return cls(packed, plain, mixed, differ, likelihood, assessor, held)
 
     def nearer(
-        self, start: Packed, best: Attempt, rival: Rival, size: int, context: Context
+        self, start: Packed, best: Attempt, rivals: Sequence[Rival], size: int, context: Context
     ) -> tuple[Packed, dict[str, object]]:
-        """The trial (``size`` bytes) or its plain rival, and a note of what decided.
+        """The trial (``size`` bytes) or its best rival, and a note of what decided.
 
         See :func:`reticule.methods.quantise.beside_plain.better`.  A rival that would break a
         budget which the trial keeps does not take its place.
         """
         rng = np.random.default_rng(context.seed)
-        stays, won = better(start, best.packed, rival, size, self.held_out, self.images, rng)
+        rival, won = better(start, best.packed, rivals, size, self.held_out, self.images, rng)
         notes: dict[str, object] = {"images": self.images, "gain_db": round(won, 2)}
-        if stays or (self.images > 1 and rival.size > size):
+        if rival is None or not self._allowed(rival, best, context):
             return best.packed, notes
-        if self.assessor is not None:
-            kept = best.verdict.allowed(context)
-            if kept and not self.assessor.verdict(rival.packed).allowed(context):
-                return best.packed, notes
         context.progress.say(f"  {NOT_BETTER} ({-won:.2f} dB): errors are weighed by their size")
         return rival.packed, notes | {"kept": "plain", "plain_quality": round(rival.quality, 3)}
+
+    def _allowed(self, rival: Rival, best: Attempt, context: Context) -> bool:
+        """Whether it keeps the budget too."""
+        size, most = context.file_size, context.max_bytes
+        if size is not None and most is not None and size(rival.packed) > most:
+            return False
+        if self.assessor is None or not best.verdict.allowed(context):
+            return True
+        return self.assessor.verdict(rival.packed).allowed(context)
 
 
 def likelihood_of(context: Context, inputs: Inputs) -> Likelihood:

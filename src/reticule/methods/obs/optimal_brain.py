@@ -21,7 +21,7 @@ from reticule.methods.obs.probing import Probe, factors, probe_of
 from reticule.methods.obs.pruning import damped, masks_at, price_for, prices_of, rebuilt
 from reticule.methods.obs.survivors import quantise_survivors
 from reticule.methods.prune.threshold import density_of, prunable
-from reticule.methods.quantise.beside_plain import matched
+from reticule.methods.quantise.beside_plain import matched, rivals_of
 from reticule.methods.quantise.budget import Attempt, default_quality, within_budget
 from reticule.methods.quantise.calibration import Fisher, fisher
 from reticule.methods.quantise.judge import NOT_JUDGED
@@ -179,21 +179,26 @@ class _Work:
         """
         context, settings = self.context, self.settings
         size = size_of(best.packed, context)
-        if not settings.quantise or settings.density != "auto":
-            kept = {name: best.packed.forms[name].dense() != 0 for name in self.names}
-            magnitude = partial(by_magnitude, start, self.names, density_of(kept))
         choices: dict[str, Choice] = {}
 
+        def measured(packed: Packed) -> int:
+            return size_of(packed, context)
+
         def plain(quality: float) -> Packed:
-            if settings.density == "auto" and settings.quantise:
-                return quantise_plainly(
-                    start, self.names, quality, STATES, settings.bias_bits, choices
-                )
-            return magnitude(quality if settings.quantise else None, settings.bias_bits)
+            return quantise_plainly(start, self.names, quality, STATES, settings.bias_bits, choices)
+
+        if settings.quantise and settings.density == "auto":
+            rivals = rivals_of(start, self.names, settings.bias_bits, plain, measured, size)
+            return self.views.nearer(start, best, rivals, size, context)
+        density = density_of({n: best.packed.forms[n].dense() != 0 for n in self.names})
+
+        def smaller(quality: float) -> Packed:
+            finely = quality if settings.quantise else None
+            return by_magnitude(start, self.names, density, finely, settings.bias_bits)
 
         weights = sum(start.forms[name].size for name in self.names)
-        rival = matched(plain, lambda packed: size_of(packed, context), size, weights)
-        return self.views.nearer(start, best, rival, size, context)
+        rival = matched(smaller, measured, size, weights)
+        return self.views.nearer(start, best, [rival], size, context)
 
     def attempt(self, quality: float) -> Attempt:
         """The network at this quality."""

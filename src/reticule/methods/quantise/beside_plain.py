@@ -10,20 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reticule.forms import Packed
+from reticule.forms import Form, Packed, Quantised
 from reticule.graph import Graph
 from reticule.methods.layerwise.sizes import batch_of
 from reticule.methods.quantise.budget import HIGHEST, LOWEST
+from reticule.methods.quantise.walk import quantised_bias
 from reticule.tuning.executor import execute
 from reticule.tuning.problem import as_input, constant_tensors
 
-COMPARED = 4e10  # multiply-accumulates of one network on one kind of inputs
+COMPARED = 2e10  # multiply-accumulates of one network on one kind of inputs
 FEWEST, MOST = 16, 128  # inputs of a kind
 BIT = 6.02  # decibels
 CLOSE = 0.01  # of the bytes, by which sizes may differ; what is left is set off
@@ -41,6 +43,46 @@ class Rival:
     packed: Packed
     quality: float
     size: int
+
+
+def rivals_of(
+    start: Packed,
+    names: Sequence[str],
+    bias_bits: int,
+    plain: Callable[[float], Packed],
+    size: Callable[[Packed], int],
+    target: int,
+) -> list[Rival]:
+    """Networks of about ``target`` bytes that know no images: ``plain``, and such as
+    round to nearest, with steps by the spread or by the largest weight of each tensor.
+    Of large networks only the first."""
+    weights = sum(start.forms[name].size for name in names)
+    made = [matched(plain, size, target, weights)]
+    if weights <= LARGE:
+        for by_spread in (True, False):
+            nearest = partial(rounded, start, names, bias_bits, by_spread)
+            made.append(matched(nearest, size, target, weights))
+    return made
+
+
+def rounded(
+    packed: Packed, names: Sequence[str], bias_bits: int, by_spread: bool, quality: float
+) -> Packed:
+    """Every weight rounded to the nearest level, ``quality`` decibels below its tensor's
+    spread, or below its largest weight."""
+    forms: dict[str, Form] = {}
+    for node, name in packed.graph.weights():
+        if name not in names:
+            continue
+        weights = packed.forms[name].dense().astype(np.float64)
+        largest = float(np.abs(weights).max(initial=0.0))
+        scale = float(weights.std()) if by_spread else largest
+        step = max(scale * 12**0.5 * 10 ** (-quality / 20), largest * 2.0**-14) or 1.0
+        forms[name] = Quantised(np.rint(weights / step).astype(np.int32), step)
+        bias = node.inputs[2] if len(node.inputs) > 2 else ""
+        if bias in packed.forms:
+            forms[bias] = quantised_bias(packed.forms[bias].dense().astype("f8"), bias_bits)
+    return packed.with_forms(forms)
 
 
 def others_like(inputs: Inputs, rng: np.random.Generator) -> list[Inputs]:
@@ -109,23 +151,22 @@ def _next(tried: Sequence[Rival], target: int, weights: int) -> float:
     return last.quality + float(np.clip((target - last.size) / slope, -12, 12))
 
 
-def gain(
-    original: Packed,
-    calibrated: Packed,
-    plain: Packed,
-    kinds: Sequence[Inputs],
-) -> list[float]:
-    """By how many decibels the calibrated network is nearer to the original, kind by kind.
+def gains_over(
+    original: Packed, calibrated: Packed, plain: Sequence[Packed], kinds: Sequence[Inputs]
+) -> list[list[float]]:
+    """By how many decibels the calibrated network is nearer to the original than each plain
+    one, kind by kind.
 
-    Of several outputs the one counts for which that is least.  Not a number of either counts
-    as infinitely far.
+    Of several outputs the one counts for which that is least.  Not a number counts as
+    infinitely far.
     """
-    found = []
-    networks = [(p.graph, constant_tensors(p.network())) for p in (original, calibrated, plain)]
+    networks = [(p.graph, constant_tensors(p.network())) for p in (original, calibrated, *plain)]
+    found: list[list[float]] = [[] for _ in plain]
     for inputs in kinds:
-        exact, *both = (_outputs(graph, tensors, inputs) for graph, tensors in networks)
-        errors = [[_error(a, b) for a, b in zip(exact, made, strict=True)] for made in both]
-        found.append(min(b - a for a, b in zip(*errors, strict=True)) if exact else 0.0)
+        exact, *made = (_outputs(graph, tensors, inputs) for graph, tensors in networks)
+        own, *others = ([_error(a, b) for a, b in zip(exact, m, strict=True)] for m in made)
+        for gains, errors in zip(found, others, strict=True):
+            gains.append(min((b - a for a, b in zip(own, errors, strict=True)), default=0.0))
     return found
 
 
@@ -149,13 +190,14 @@ def _outputs(graph: Graph, tensors: Mapping[str, Tensor], inputs: Inputs) -> lis
 def better(
     original: Packed,
     calibrated: Packed,
-    rival: Rival,
+    rivals: Sequence[Rival],
     size: int,
     held_out: Inputs,
     images: int,
     rng: np.random.Generator,
-) -> tuple[bool, float]:
-    """Whether the calibrated network (``size`` bytes) stays, and how many decibels it has won.
+) -> tuple[Rival | None, float]:
+    """The best rival, if it is better than the calibrated network (``size`` bytes); and how many
+    decibels that has won over it.
 
     ``held_out`` inputs must tell for themselves, unless calibration had only one image
     (``images``): that says nothing of others.
@@ -164,10 +206,12 @@ def better(
     count = int(np.clip(COMPARED / macs, FEWEST, MOST))
     inputs = tuple(values[:count] for values in held_out)
     weights = sum(original.forms[name].size for _, name in original.graph.weights())
-    more = BIT * 8 * (size - rival.size) / max(weights, 1)  # what its bytes would have won anyway
-    kinds = [inputs, *others_like(inputs, rng)]
-    gains = [g - more for g in gain(original, calibrated, rival.packed, kinds)]
-    if images < 2:
-        gains = gains[1:]
-    mean = float(np.mean(gains))
-    return mean >= 0 and gains[0] >= 0, mean
+    kinds = [inputs, *others_like(inputs, rng)][1 if images < 2 else 0 :]
+    found = []
+    every = gains_over(original, calibrated, [rival.packed for rival in rivals], kinds)
+    for number, (rival, seen) in enumerate(zip(rivals, every, strict=True)):
+        more = BIT * 8 * (size - rival.size) / max(weights, 1)  # what its bytes would have won
+        gains = [gain - more for gain in seen]
+        found.append((float(np.mean(gains)), gains[0], number))
+    won, own, number = min(found)
+    return (None if won >= 0 and own >= 0 else rivals[number]), won

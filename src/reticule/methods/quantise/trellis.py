@@ -14,7 +14,7 @@ from reticule.forms import Dense, Form, Packed
 from reticule.methods.base import Context, Outcome, method
 from reticule.methods.layerwise.calibrated import Calibrated
 from reticule.methods.layerwise.evidence import matter
-from reticule.methods.quantise.beside_plain import matched
+from reticule.methods.quantise.beside_plain import rivals_of
 from reticule.methods.quantise.budget import Attempt, default_quality, within_budget
 from reticule.methods.quantise.calibration import importances
 from reticule.methods.quantise.drafts import Drafts
@@ -209,11 +209,12 @@ class _Work:
             return best.packed, {}
         choices: dict[str, Choice] = {}
         size = size_of(best.packed, context)
-        weights = sum(self.start.forms[name].size for name in self.names)
-        rival = matched(
+        rivals = rivals_of(
+            self.start,
+            self.names,
+            self.settings.bias_bits,
             lambda quality: self._plain(quality, choices),
             lambda packed: size_of(packed, context),
             size,
-            weights,
         )
-        return views.nearer(self.start, best, rival, size, context)
+        return views.nearer(self.start, best, rivals, size, context)
