@@ -70,7 +70,8 @@ def _gemm(ins: list, a: Attributes) -> Tensor:
 
 def _batch_norm(ins: list, a: Attributes) -> Tensor:
     x, scale, bias, mean, var = ins
-    return F.batch_norm(x, mean, var, scale, bias, eps=a["epsilon"])
+    # Statistics are no weights: PyTorch cannot, and training must not, change them.
+    return F.batch_norm(x, mean.detach(), var.detach(), scale, bias, eps=a["epsilon"])
 
 
 def _extra(x: Tensor, a: Attributes) -> tuple[int, int]:
