@@ -17,6 +17,7 @@ from reticule.codec import DEFAULT_PRESET, PRESETS, check_preset
 from reticule.data import Data
 from reticule.errors import ReticuleError
 from reticule.progress import Terminal, duration
+from reticule.recipes import recipe_text
 
 if TYPE_CHECKING:
     from reticule.result import Result
@@ -107,6 +108,8 @@ def compress(
     _check_places(output, report)
     Budget(max_drop, max_error, max_bytes, minutes).check()
     check_preset(preset)
+    recipe = recipe or ("recode" if model.endswith(".net") else "deep-compression")
+    recipe_text(recipe)
     sizes = dict(resize=resize, crop=crop, interpolation=interpolation, background=background)
     told = preprocessing_of(scale, mean, std, None, **sizes)
     given = {
@@ -128,7 +131,7 @@ def compress(
         train=data.get("train"),
         val=data.get("val"),
         test=data.get("test"),
-        recipe=recipe or ("recode" if model.endswith(".net") else "deep-compression"),
+        recipe=recipe,
         max_drop=max_drop,
         max_error=max_error,
         max_bytes=max_bytes,

@@ -96,6 +96,9 @@ def compress(
     start = time.monotonic()
     progress = progress or Silent()
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    from reticule.tuning.device import device_of  # once the recipe has said what is missing
+
+    device_of(device)
     given = network if isinstance(network, Packed) else Packed.of(network)
     network = given.network().check()
     budget = Budget(max_drop, max_error, max_bytes, minutes).check()
