@@ -101,7 +101,7 @@ class _Plain:
         if now - self._last < PLAIN_INTERVAL:
             return
         self._last = now
-        left = (now - self._start) / self._done * (self._total - self._done)
+        left = (now - self._start) / self._done * max(self._total - self._done, 0)
         print(
             f"  {self._title}: {self._done}/{self._total} {note}, {duration(left)} left",
             file=sys.stderr,

@@ -99,6 +99,7 @@ class _Work:
     assessor: Assessor | None
     choices: dict[str, Choice] = field(default_factory=dict)
     trials: int = 0
+    passes: int = 1  # over all layers, as far as can be told
 
     @classmethod
     def of(
@@ -143,9 +144,14 @@ class _Work:
         with context.progress.bar("quantising", passes * len(self.names)) as bar:
             if passes > 1:
                 start = self._near(start, before, bar)
-                bar.shorten((1 + self.trials + FULL) * len(self.names))
+                self._plan(FULL, bar)
             full = partial(self.walked, bar=bar)
             return within_budget(context, full, start, before=before, stride=0.5)
+
+    def _plan(self, more: int, bar: Bar) -> None:
+        """So many more passes are expected, after the first look and all trials."""
+        self.passes = 1 + self.trials + more
+        bar.shorten(self.passes * len(self.names))
 
     def _near(self, start: float, before: Verdict | None, bar: Bar) -> float:
         """The quality that the budget allows drafts, less what full passes are better by."""
@@ -181,6 +187,8 @@ class _Work:
 
     def walked(self, quality: float, bar: Bar) -> Attempt:
         """The network at this quality, each layer for the inputs that it really gets."""
+        if 1 < self.passes <= 1 + self.trials:  # the search takes longer than was guessed
+            self._plan(2, bar)
         self.trials += 1
         views = self.views
         assert views is not None
