@@ -61,8 +61,8 @@ def context(network: Network, count: int = 200) -> Context:
 @pytest.mark.parametrize("selection", RECONSTRUCTING)
 def test_what_is_there_twice_can_go_without_loss(selection: str) -> None:
     packed = doubled()
-    stage = SelectUnits(selection=selection, keep={"one": 30}, images=200, ridge=1e-6)
-    outcome = stage.apply(packed, context(packed.network()))
+    stage = SelectUnits(selection=selection, keep={"one": 30}, images=2000, ridge=1e-6)
+    outcome = stage.apply(packed, context(packed.network(), 2000))
     assert outcome.packed.graph.tensors["one.weight"] == (30, 20)
     assert outcome.packed.graph.tensors["two.weight"] == (10, 30)
     example = torch.randn(20, 1, 4, 5, generator=torch.Generator().manual_seed(0))

@@ -114,7 +114,7 @@ def test_one_image_moves_neither_targets_nor_biases() -> None:
             assert np.allclose(found[name], network.tensors[name], atol=1e-12)
         for name in ("a.bias", "b.bias", "fc.bias"):
             assert np.array_equal(made.forms[name].dense(), network.tensors[name])
-        matched_moments = match_moments(made, network, images)
+        matched_moments = match_moments(made, network, (images,))
         assert matched_moments is made
 
 
@@ -126,7 +126,7 @@ def test_moments_of_dead_channels_stay() -> None:
     noisy = {
         "a.weight": Dense(tensors["a.weight"] + RNG.normal(0, 1e-6, (8, 3, 3, 3)).astype("f4"))
     }
-    matched_moments = match_moments(Packed.of(dead).with_forms(noisy), dead, IMAGES)
+    matched_moments = match_moments(Packed.of(dead).with_forms(noisy), dead, (IMAGES,))
     assert np.abs(matched_moments.forms["a.weight"].dense()[:4]).max() < 1e-5
 
 

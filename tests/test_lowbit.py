@@ -466,8 +466,8 @@ def test_moment_matching_scales_the_scales() -> None:
         return Model(replace(network, graph=graph))(images).std((0, 2, 3))
 
     goal = spread(Packed.of(problem.original))
-    np.testing.assert_allclose(spread(matched), goal, rtol=0.02)
-    assert np.abs(spread(outcome.packed) - goal).max() > 0.02 * goal.max()
+    np.testing.assert_allclose(spread(matched), goal, rtol=0.05)  # so many images are not all
+    assert np.abs(spread(outcome.packed) - goal).max() > 0.05 * goal.max()
 
 
 @pytest.mark.parametrize("parts", [(), (0.5,), (0.5, 0.5, 1.0), (0.9, 0.5, 1.0)])
