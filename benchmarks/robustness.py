@@ -32,7 +32,6 @@ from generated.side_by_side import each
 
 import reticule
 from reticule.engine import Model
-from reticule.errors import DataError
 from reticule.forms import Packed
 from reticule.graph import Network
 
@@ -97,13 +96,8 @@ def measure(cell: Cell) -> dict[str, object]:
 
 
 def _packed(network: Network, images: Pixels, recipe: str) -> reticule.Result:
-    try:
-        data = reticule.Data((images, None))
-    except (DataError, TypeError):  # where images need labels, those that the network gives
-        scores = answers(Model(Packed.of(network)), images)[0]
-        data = reticule.Data((images, scores.reshape(len(images), -1).argmax(1)))
-    alone = {"val": data} if len(images) == 1 else {}
-    return reticule.compress(network, train=data, recipe=recipe, provenance=False, **alone)
+    data = reticule.Data((images, None))
+    return reticule.compress(network, train=data, recipe=recipe, provenance=False)
 
 
 def _rounded(
