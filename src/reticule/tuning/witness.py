@@ -78,7 +78,8 @@ def bounded(squares: np.ndarray) -> float:
 
     Their sum is taken as distributed like chi square, with as many degrees of freedom as its
     variance tells (Satterthwaite, "An approximate distribution of estimates of variance
-    components", 1946), :data:`FREEDOM` at least; the quantile is that of Wilson and Hilferty (1931).
+    components", 1946), :data:`FREEDOM` at least; the quantile is that of Wilson and
+    Hilferty ("The distribution of chi-square", 1931).
 
     >>> few, many = np.array([1.0, 2.0, 1.5]), np.tile([1.0, 2.0, 1.5], 400)
     >>> round(bounded(few), 2), round(bounded(many), 2)
