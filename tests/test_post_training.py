@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,7 @@ from reticule.forms import Packed, Quantised, Spectral
 from reticule.graph import Graph, Network, Node
 from reticule.graph.fold import fold_batch_norm
 from reticule.methods import Context, TrellisQuantisation
-from reticule.methods.quantise.budget import Attempt, largest_within, smallest_enough
+from reticule.methods.quantise.budget import Attempt, highest_within, lowest_enough
 from reticule.methods.quantise.calibration import importances, seen_by
 from reticule.methods.quantise.judge import Judge, expected_drop
 from reticule.methods.quantise.layers import Sensitivity, quantise_layer
@@ -239,25 +240,44 @@ def test_without_images_errors_are_relative_and_smaller_in_small_layers() -> Non
         assert errors[name, 24.0] < errors[name, 12.0] / 4
 
 
-@given(st.floats(0.5, 30), st.floats(0, 25), st.booleans())
-@settings(max_examples=60, deadline=None)
-def test_the_search_ends_beside_the_budget(limit: float, start: float, up: bool) -> None:
+def _wave(x: float) -> float:
+    return x + 0.4 * math.sin(2 * x)
+
+
+OFF = {
+    "straight": lambda x: x,
+    "steep": lambda x: 6 * x,
+    "flat": lambda x: 0.2 * x,
+    "cubic": lambda x: 0.05 * x**3,
+    "yes or no": lambda x: math.copysign(12.0, x) if x else 0.0,
+    "steps": lambda x: float(math.floor(x)),
+    "bent": lambda x: x if x < 0 else 5 * x,
+    "waves": _wave,
+}
+
+
+@given(st.floats(0.5, 30), st.floats(0, 25), st.booleans(), st.sampled_from(sorted(OFF)))
+@settings(max_examples=200, deadline=None)
+def test_the_search_ends_beside_the_budget(limit: float, start: float, up: bool, how: str) -> None:
+    tried = []
+
     def attempt(quality: float) -> Attempt:
+        tried.append(quality)
         return Attempt(quality, None)
 
-    search, good = (
-        (largest_within, lambda t: t.quality <= limit)
-        if up
-        else (smallest_enough, lambda t: t.quality >= limit)
-    )
-    best, met = search(attempt, good, start=start, stride=2.0, finest=0.5)
-    assert met and good(best) and abs(best.quality - limit) <= 0.5 + 1e-9
+    def off(trial: Attempt) -> float:
+        away = trial.quality - limit if up else limit - trial.quality
+        return min(max(OFF[how](away), -12.0), 12.0)
+
+    best, met = (highest_within if up else lowest_enough)(attempt, off, start=start, finest=0.5)
+    assert met and off(best) <= 0
+    near = {"flat": 2.6, "steps": 1.5, "cubic": 2.0, "waves": 1.0}.get(how, 0.5)
+    assert abs(best.quality - limit) <= near + 1e-9
+    assert len(tried) <= (6 if how == "straight" else 14)
 
 
 def test_a_budget_that_cannot_be_met_gives_the_nearest_trial() -> None:
-    found = largest_within(
-        lambda q: Attempt(q, None), lambda t: False, start=12.0, stride=2.0, finest=0.5
-    )
+    found = highest_within(lambda q: Attempt(q, None), lambda t: 1.0, start=12.0, finest=0.5)
     assert found == (Attempt(-6.0, None), False)
 
 

@@ -1,10 +1,12 @@
 """The quality that a budget allows: a search over a few trial compressions.
 
->>> sizes = {10.0: 900, 12.0: 1100, 11.0: 1000}
->>> def attempt(quality):
-...     return Attempt(quality, sizes[quality])
->>> largest_within(attempt, lambda trial: trial.packed <= 1000, start=12.0, stride=2.0, finest=1.0)
-(Attempt(quality=11.0, packed=1000, verdict=Verdict(drop=None, error=None)), True)
+How far a trial is from its budget is told in decibels of quality, above 0 if it breaks it.
+
+>>> attempt = lambda quality: Attempt(quality, None)
+>>> def off(trial): return trial.quality - 11.2
+>>> found, met = highest_within(attempt, off, start=12.0, finest=0.25)
+>>> round(found.quality, 3), met
+(11.075, True)
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ from typing import Any
 import numpy as np
 
 from reticule.methods.base import Context
-from reticule.methods.quantise.judge import NOT_JUDGED, Verdict
+from reticule.methods.quantise.judge import MOST, NOT_JUDGED, Verdict, decibels
 from reticule.tuning.likelihood import PRECISION
 
 LOWEST, HIGHEST = -6.0, 60.0
+STEP = 6.0  # decibels that a search goes at first, at most
+STEEPEST = 4.0  # qualities for a decibel off, or the inverse of it
 CLASSIFIER_QUALITY, OTHER_QUALITY = 12.0, 20.0  # where no budget asks
 
 
@@ -41,33 +45,30 @@ def within_budget(
     before: Verdict | None,
     by_bytes: float = 0.125,
     by_drop: float = 0.25,
-    stride: float = 2.0,
 ) -> tuple[Attempt, bool]:
     """The trial that the user's budget asks for, and whether it keeps it as far as is known.
 
     The lowest quality whose answers are allowed, where the budget asks for that and trials are
     judged; ``before`` is then what the network had lost already (None: trials are not judged).
-    Else the best quality whose file fits, or ``start``.  The first step is one of ``stride``
-    decibels; qualities are told apart down to ``by_bytes`` and ``by_drop``.
+    Else the best quality whose file fits, or ``start``.  Qualities are told apart down to
+    ``by_bytes`` and ``by_drop`` decibels.
     """
     size, most = context.file_size, context.max_bytes
 
-    def fits(trial: Attempt) -> bool:
-        return size is None or most is None or size(trial.packed) <= most
+    def too_large(trial: Attempt) -> float:
+        if size is None or most is None:
+            return -MOST
+        return decibels(size(trial.packed), most, 20)  # halved by 6 decibels at 2 bits a weight
 
     if before is not None and not before.allowed(context):
         return attempt(start), False  # no quality can win back what is lost
     if before is not None:
-        found, met = smallest_enough(
-            attempt,
-            lambda trial: trial.verdict.allowed(context),
-            start=start,
-            stride=stride,
-            finest=by_drop,
+        found, met = lowest_enough(
+            attempt, lambda trial: trial.verdict.lacking(context), start=start, finest=by_drop
         )
-        return found, met and fits(found)
+        return found, met and too_large(found) <= 0
     if most is not None and size is not None:
-        return largest_within(attempt, fits, start=start, stride=stride, finest=by_bytes)
+        return highest_within(attempt, too_large, start=start, finest=by_bytes)
     return attempt(start), True
 
 
@@ -82,63 +83,75 @@ def default_quality(context: Context) -> float:
     return CLASSIFIER_QUALITY if context.classified else OTHER_QUALITY
 
 
-def largest_within(
+def highest_within(
     attempt: Callable[[float], Attempt],
-    fits: Callable[[Attempt], bool],
+    off: Callable[[Attempt], float],
     *,
     start: float,
-    stride: float,
     finest: float,
 ) -> tuple[Attempt, bool]:
-    """The best quality that still fits, and whether any does (else the lowest that was tried).
+    """The best quality that keeps a budget, and whether any does (else the lowest that was tried).
 
-    More quality must not fit better.  Goes up or down from ``start`` with doubling strides
-    until a trial fits and a better one does not, then halves down to ``finest``.
+    ``off`` must not fall with the quality.  See :func:`_search`.
     """
-    return _search(attempt, fits, start, stride, finest, up=True)
+    return _search(attempt, off, start, finest, better=-1.0)
 
 
-def smallest_enough(
+def lowest_enough(
     attempt: Callable[[float], Attempt],
-    enough: Callable[[Attempt], bool],
+    off: Callable[[Attempt], float],
     *,
     start: float,
-    stride: float,
     finest: float,
 ) -> tuple[Attempt, bool]:
-    """The lowest quality that is enough, and whether any is (else the highest that was tried)."""
-    return _search(attempt, enough, start, stride, finest, up=False)
+    """The lowest quality that keeps a budget, and whether any does (else the highest tried).
+
+    ``off`` must not rise with the quality.  See :func:`_search`.
+    """
+    return _search(attempt, off, start, finest, better=1.0)
 
 
 def _search(
     attempt: Callable[[float], Attempt],
-    good: Callable[[Attempt], bool],
+    off: Callable[[Attempt], float],
     start: float,
-    stride: float,
     finest: float,
-    *,
-    up: bool,
+    better: float,
 ) -> tuple[Attempt, bool]:
-    """Bracket and halve; ``up`` says in which direction trials turn bad."""
-    best: Attempt | None = None
-    worst: Attempt | None = None  # the bad trial nearest to the good ones
-    last = attempt(start)
+    """Go to where the budget is just kept; ``better`` (1 or -1) is the way to keep it.
+
+    Each step is as long as the last trial is off, by the slope of the last two, and a little
+    more, so that it will be kept.  Between a trial that keeps it and one that does not, every
+    third step halves, whatever the slope says.  It ends when the budget is kept and ``finest``
+    decibels less would probably not keep it.
+    """
+    trials = {start: attempt(start)}
+    missed = {start: off(trials[start])}
+    last, slope = start, 1.0
     while True:
-        if good(last):
-            best = last
+        kept = [q for q in trials if missed[q] <= 0]
+        broken = [q for q in trials if missed[q] > 0]
+        best = min(kept, key=lambda q: better * q) if kept else None
+        worst = max(broken, key=lambda q: better * q) if broken else None
+        gap = better * (best - worst) if best is not None and worst is not None else math.inf
+        if best is not None and (
+            gap <= finest * 1.001 or -missed[best] * max(slope, 1.0) <= finest
+        ):
+            return trials[best], True
+        if best is not None and worst is not None:
+            part = (missed[worst] + finest / 2 / slope) / (missed[worst] - missed[best])
+            part = 0.5 if len(trials) % 3 == 0 else min(max(part, 0.1), 0.9)
+            quality = worst + (best - worst) * part
         else:
-            worst = last
-        if best and worst:
-            break
-        away = 1.0 if (best is not None) == up else -1.0
-        quality = min(max(last.quality + away * stride, LOWEST), HIGHEST)
-        if quality == last.quality:
-            return last, best is not None
-        last, stride = attempt(quality), 2 * stride
-    while abs(best.quality - worst.quality) > finest * 1.001:
-        middle = attempt((best.quality + worst.quality) / 2)
-        if good(middle):
-            best = middle
-        else:
-            worst = middle
-    return best, True
+            longest = STEP * 2 ** len(trials) / 2
+            step = missed[last] * slope + finest / 2
+            quality = last + better * min(max(step, -longest), longest)
+            quality = min(max(quality, LOWEST), HIGHEST)
+        if quality in trials:
+            return trials[last if best is None else best], best is not None
+        trials[quality] = attempt(quality)
+        missed[quality] = off(trials[quality])
+        change = missed[last] - missed[quality]
+        found = better * (quality - last) / change if change else STEEPEST
+        slope = min(max(found, 1 / STEEPEST), STEEPEST) if found > 0 else STEEPEST
+        last = quality

@@ -16,6 +16,7 @@ worse of the two guesses counts.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +41,8 @@ from reticule.tuning.problem import (
 from reticule.tuning.witness import Witness
 
 JUDGEMENT = 1.2e11  # multiply-accumulates of one judgement
-FEWEST, MOST = 512, 4096
+FEWEST_JUDGED, MOST_JUDGED = 512, 4096
+MOST = 12.0  # decibels that anything counts as off
 MISTAKES = 0.6  # share of the changed answers to known images that are mistakes on new ones
 
 
@@ -56,9 +58,17 @@ class Verdict:
 
     def allowed(self, context: Context) -> bool:
         """Whether the user's budget for the answers is kept, as far as is known."""
-        most_drop, most_error = context.max_drop, context.max_error
-        drop_kept = self.drop is None or most_drop is None or self.drop <= most_drop
-        return drop_kept and (self.error is None or most_error is None or self.error <= most_error)
+        return self.lacking(context) <= 0
+
+    def lacking(self, context: Context) -> float:
+        """The decibels by which the errors of weights are too large, as far as can be told:
+        an error is about their amplitude, a drop about their energy."""
+        found = [-MOST]
+        if self.drop is not None and context.max_drop is not None:
+            found.append(decibels(self.drop, context.max_drop, 10))
+        if self.error is not None and context.max_error is not None:
+            found.append(decibels(self.error, context.max_error, 20))
+        return max(found)
 
     def notes(self) -> dict[str, object]:
         """For the record of a stage."""
@@ -71,6 +81,21 @@ class Verdict:
 
 
 NOT_JUDGED = Verdict()
+
+
+def decibels(found: float, allowed: float, each: float) -> float:
+    """By how much a figure is above what is allowed, ``each`` for a power of ten.
+
+    At most :data:`MOST` either way.  Above 0 if and only if it is not allowed.
+
+    >>> decibels(10.0, 5.0, 20).__round__(2), decibels(0.0, 5.0, 20), decibels(1e-9, 0.0, 10)
+    (6.02, -12.0, 12.0)
+    """
+    if found <= 0:
+        return -MOST
+    if allowed <= 0 or not math.isfinite(found):
+        return MOST
+    return min(max(each * math.log10(found / allowed), -MOST), MOST)
 
 
 @dataclass(frozen=True)
@@ -125,7 +150,9 @@ class Judge:
             data = problem.held_out
             return cls((), torch.zeros(0), data, _answers(graph, tensors, data), True)
         macs = max(sum(graph.macs().values()), 1)
-        sample = evenly(problem.held_out, int(np.clip(JUDGEMENT / macs, FEWEST, MOST)))
+        sample = evenly(
+            problem.held_out, int(np.clip(JUDGEMENT / macs, FEWEST_JUDGED, MOST_JUDGED))
+        )
         images = unseen_like(sample, problem, rng, mixed=True)
         probabilities = _probabilities(graph, tensors, images)
         return cls(images, probabilities, sample, _answers(graph, tensors, sample), False)

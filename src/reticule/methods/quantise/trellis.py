@@ -146,7 +146,7 @@ class _Work:
                 start = self._near(start, before, bar)
                 self._plan(FULL, bar)
             full = partial(self.walked, bar=bar)
-            return within_budget(context, full, start, before=before, stride=0.5)
+            return within_budget(context, full, start, before=before)
 
     def _plan(self, more: int, bar: Bar) -> None:
         """So many more passes are expected, after the first look and all trials."""
