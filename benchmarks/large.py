@@ -5,7 +5,7 @@
 The network has the shapes of ResNet-50 and random weights of a trained network's spread.  Each
 row is one run of ``reticule compress`` in a process of its own: ``seconds`` of the whole command,
 ``cpu_seconds`` of all its threads, ``peak_mib`` its largest resident set (Linux), ``above_mib``
-how much of that is above a process that only imports what the command does.  ``load`` is how many
+how much of that is above the same command for a network of a few weights.  ``load`` is how many
 processes wanted a processor before it began: the figures are those of an idle machine only where
 it is near 0.  Writes benchmarks/results/large.csv.
 """
@@ -99,7 +99,12 @@ def resnet50() -> Network:
     return Network(graph, made.tensors).check()
 
 
-IMPORTS = "import onnx, torch, reticule.cli.app, reticule.compression, reticule.methods"
+def small() -> Network:
+    """A network of a few weights."""
+    made = Builder()
+    y = made.node("GlobalAveragePool", (made.conv("image", 3, 4, 3),))
+    shapes = {name: tensor.shape for name, tensor in made.tensors.items()}
+    return Network(Graph({"image": (3, 8, 8)}, (y,), tuple(made.nodes), shapes), made.tensors)
 
 
 def measured(command: list[str]) -> tuple[float, float, float]:
@@ -114,20 +119,22 @@ def measured(command: list[str]) -> tuple[float, float, float]:
 
 
 def main() -> None:
-    if len(sys.argv) == 2:
+    if len(sys.argv) == 3:
         to_onnx(resnet50(), sys.argv[1])
+        to_onnx(small(), sys.argv[2])
         return
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        model, packed = Path(folder) / "large.onnx", Path(folder) / "large.ret"
+        model, tiny = Path(folder) / "large.onnx", Path(folder) / "small.onnx"
+        packed = Path(folder) / "large.ret"
         # Not in this process: the peak of a child is never below what its parent holds.
-        subprocess.run([sys.executable, __file__, str(model)], check=True)
-        bare = measured([sys.executable, "-c", IMPORTS])[2]
+        subprocess.run([sys.executable, __file__, str(model), str(tiny)], check=True)
         for recipe, preset in RUNS:
-            options = [str(model), "-o", str(packed), "--recipe", recipe, "--preset", preset]
+            options = ["-o", str(packed), "--recipe", recipe, "--preset", preset]
+            command = [sys.executable, "-m", "reticule", "compress"]
+            bare = measured([*command, str(tiny), *options])[2]
             load = os.getloadavg()[0]
-            command = [sys.executable, "-m", "reticule", "compress", *options]
-            seconds, cpu, peak = measured(command)
+            seconds, cpu, peak = measured([*command, str(model), *options])
             rows.append(
                 {
                     "recipe": recipe,

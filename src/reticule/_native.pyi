@@ -2,6 +2,8 @@ import numpy as np
 
 Pair = tuple[int, ...]
 
+def give_back() -> None: ...
+
 # Engine kernels (kernels.cpp, sparse_kernels.cpp, block_kernels.cpp).  Arrays must be contiguous
 # and have exactly the type named in their docstrings; ValueError or TypeError otherwise.
 

@@ -12,18 +12,22 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from reticule._native import give_back
 from reticule.budget import Budget
 from reticule.codec import (
     DEFAULT_PRESET,
     About,
-    Weights,
     check_preset,
     dumps,
     encode_weights,
     loads,
+    save,
     size_of,
 )
 from reticule.compression.measurer import Figures, measure_file
@@ -33,6 +37,7 @@ from reticule.data import Data, Preprocessing
 from reticule.engine import Model
 from reticule.errors import RecipeError
 from reticule.evaluation.fidelity import Fidelity, worst_error
+from reticule.evaluation.generated import generated_inputs
 from reticule.evaluation.inputs import Arrays
 from reticule.forms import Packed
 from reticule.graph import Network
@@ -43,6 +48,7 @@ from reticule.recipes import Recipe, load_recipe
 from reticule.records import StageRecord
 from reticule.result import Result
 
+SHOWN = 4  # inputs to a file whose weights are those of the original
 SLACK = 16  # bytes, by which figures that are not known yet may lengthen a file
 
 
@@ -132,7 +138,6 @@ def compress(
         for remark in steps.remarks:
             progress.say(remark)
     packed, stages = run.stages(original, steps, anyway=anyway)
-    packed = replace(packed, graph=named_after_nodes(packed.graph))
     result = _measured(original, packed, run, file, stages, start)
     if output is not None:
         result.save(output)
@@ -159,14 +164,13 @@ class _File:
         packed = replace(packed, graph=named_after_nodes(packed.graph))
         return size_of(packed, about, self.preset) + SLACK * (1 + len(packed.graph.outputs))
 
-    def bytes(self, packed: Packed, weights: Weights, figures: Figures | None = None) -> bytes:
-        """The file; its weights are coded once, whatever is said about them."""
-        about = self.about
-        if figures is not None and self.provenance:
-            accuracy = _accuracy(figures.accuracy_before, figures.accuracy_after, figures.on)
-            fidelity = tuple(each.rounded() for each in figures.fidelity)
-            about = replace(about, accuracy=accuracy, fidelity=fidelity)
-        return dumps(packed, about, self.preset, weights)
+    def measured(self, figures: Figures) -> About:
+        """What the file says of itself once it is measured."""
+        if not self.provenance:
+            return self.about
+        accuracy = _accuracy(figures.accuracy_before, figures.accuracy_after, figures.on)
+        fidelity = tuple(each.rounded() for each in figures.fidelity)
+        return replace(self.about, accuracy=accuracy, fidelity=fidelity)
 
 
 def _measured(
@@ -182,16 +186,21 @@ def _measured(
     judged: Data | Arrays | None = sets.test or sets.held_out
     on = "test" if sets.test else "val"
     if judged is None:
-        judged, on = Arrays(run.witness(None).inputs), "generated"
+        judged, on = Arrays(_generated(run, packed)), "generated"
         run.progress.say(
             "without inputs of its own the network was compared with the original on generated "
             "ones: give --val or --train for a figure that can be trusted"
         )
     begun = time.monotonic()
-    weights = encode_weights(packed, file.preset)
-    figures = measure_file(original, file.bytes(packed, weights), on, judged, sets.held_out)
-    blob = file.bytes(packed, weights, figures)
-    del weights
+    packed = replace(packed, graph=named_after_nodes(packed.graph))
+    preset = file.preset
+    weights = encode_weights(packed, preset)
+    write = partial(save, packed=packed, about=file.about, preset=preset, weights=weights)
+    figures = measure_file(original, write, on, judged, sets.held_out)
+    give_back()
+    blob = dumps(packed, file.measured(figures), preset, weights)
+    del weights, write
+    give_back()
     nonzero = sum(form.nonzero for form in packed.forms.values())
     seconds = time.monotonic() - begun
     error = worst_error(figures.fidelity)
@@ -222,6 +231,13 @@ def _measured(
         decoded.tensor_bytes,
         decoded.part_bytes,
     )
+
+
+def _generated(run: Run, packed: Packed) -> tuple[np.ndarray, ...]:
+    """Inputs to compare a network with the original on; any will do if nothing was changed."""
+    if packed.same_weights(run.witness.original):
+        return generated_inputs(run.network.graph.inputs, SHOWN, run.seed, run.preprocessing)
+    return run.witness.inputs
 
 
 def _accuracy(before: float | None, after: float | None, measured_on: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from reticule.evaluation.answers import Answers, answers_of
 from reticule.evaluation.fidelity import Fidelity
 from reticule.evaluation.inputs import Arrays
 from reticule.evaluation.process import measure
-from reticule.files import write_whole
 from reticule.forms import Packed
 
 
@@ -33,13 +33,17 @@ class Figures:
 
 
 def measure_file(
-    original: Packed, blob: bytes, on: str, judged: Data | Arrays, held_out: Data | None
+    original: Packed,
+    write: Callable[[Path], object],
+    on: str,
+    judged: Data | Arrays,
+    held_out: Data | None,
 ) -> Figures:
-    """Measure the bytes of a file on ``judged``, compared with the original on the same inputs."""
+    """Measure the file that is written on ``judged``, compared with the original there."""
     with tempfile.TemporaryDirectory(prefix="reticule-") as name:
         folder = Path(name)
         path = folder / "decoded.ret"
-        write_whole(path, blob)
+        write(path)
         exact: Answers = answers_of(Model(original), judged, folder)
         found = measure(path, judged, exact)
         other = found.accuracy

@@ -13,10 +13,12 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reticule._native import give_back
 from reticule.budget import Budget
 from reticule.compression.guard import collapse
 from reticule.compression.sets import Sets
@@ -107,6 +109,8 @@ class Run:
                 record = self._record(step, context, start)
                 if journal:
                     journal.add(number, packed, record)
+                del outcome, step
+                give_back()
             if stage.method.settles:
                 context = replace(context, reference=packed.network())
             records.append(record)
@@ -117,7 +121,7 @@ class Run:
         stage = self.recipe.stages[number]
         step = _Step(stage.name, outcome.packed, outcome.skipped, outcome.notes)
         later = self.recipe.stages[number + 1 :]
-        if outcome.packed is before or any(trains(other.method) for other in later):
+        if outcome.packed.same_weights(before) or any(trains(other.method) for other in later):
             return step
         assert context.witness is not None
         # Training may rightly find other answers: all that is asked of it is that there are some.
@@ -136,21 +140,12 @@ class Run:
     def _context(self) -> Context:
         """What methods may use."""
         from reticule.methods import Context
-        from reticule.tuning.device import device_of
-        from reticule.tuning.problem import Problem
 
-        problem, device = None, device_of(self.device)
-        if self.sets.held_out is not None:
-            # Without images to train on, those to decide on serve methods that need no labels.
-            train = self.sets.held_out if self.sets.train is None else self.sets.train
-            problem = Problem.of(
-                self.network, train, self.sets.held_out, self.seed, self.budget.minutes, device
-            )
         return Context(
             self.network,
             given=self.given,
-            problem=problem,
-            witness=self.witness(problem),
+            problem=self.problem,
+            witness=self.witness,
             max_drop=self.budget.max_drop,
             max_error=self.budget.max_error,
             max_bytes=self.budget.max_bytes,
@@ -159,16 +154,35 @@ class Run:
             progress=self.progress,
         )
 
-    def witness(self, problem: Problem | None) -> Witness:
+    @cached_property
+    def problem(self) -> Problem | None:
+        """The inputs as methods learn from them; None without any."""
+        from reticule.tuning.device import device_of
+        from reticule.tuning.problem import Problem
+
+        held_out = self.sets.held_out
+        if held_out is None:
+            return None
+        # Without images to train on, those to decide on serve methods that need no labels.
+        train, device = self.sets.train or held_out, device_of(self.device)
+        minutes = self.budget.minutes
+        return Problem.of(self.network, train, held_out, self.seed, minutes, device)
+
+    @cached_property
+    def witness(self) -> Witness:
         """Inputs that no stage may learn from: held-out ones, or generated ones without data."""
         from reticule.tuning.generated import inputs_like_training
         from reticule.tuning.witness import Witness, witnesses
 
-        if problem is not None:
-            return problem.witness
-        count = min(witnesses(self.network), MOST_GENERATED)
-        inputs = inputs_like_training(self.network, count, self.seed, self.preprocessing)
-        return Witness.of(self.network, inputs, generated=True)
+        if self.problem is not None:
+            return self.problem.witness
+
+        def draw() -> tuple[np.ndarray, ...]:
+            count = min(witnesses(self.network), MOST_GENERATED)
+            self.progress.say("making inputs that the network's batch norms would know")
+            return inputs_like_training(self.network, count, self.seed, self.preprocessing)
+
+        return Witness(Packed.of(self.network), draw, generated=True)
 
     def _record(self, step: _Step, context: Context, start: float) -> StageRecord:
         packed = step.packed

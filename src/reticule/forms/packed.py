@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from reticule.forms.base import Form
 from reticule.forms.dense import Dense
 from reticule.forms.labels import BlockLabels
@@ -35,6 +37,13 @@ class Packed:
     def network(self) -> Network:
         """All weights restored."""
         return Network(self.graph, {name: form.dense() for name, form in self.forms.items()})
+
+    def same_weights(self, other: Packed) -> bool:
+        """Whether both are the same graph with the same weights, whatever their forms are."""
+        return self.graph == other.graph and all(
+            form is other.forms[name] or np.array_equal(form.dense(), other.forms[name].dense())
+            for name, form in self.forms.items()
+        )
 
     def with_forms(self, changed: Mapping[str, Form]) -> Packed:
         """The same network with some tensors in other forms."""

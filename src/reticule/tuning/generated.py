@@ -8,6 +8,8 @@ Source: Cai et al., "ZeroQ: a novel zero shot quantization framework", CVPR 2020
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,31 +20,52 @@ from reticule.graph import Graph, Network, Node
 from reticule.tuning.executor import execute
 from reticule.tuning.running import as_input, constant_tensors
 
-WORK = 3e11  # multiply-accumulates of all steps
+WORK = 1e12  # multiply-accumulates of all steps
 PASSES = 3  # forward passes that a step takes as long as
-MOST_STEPS = 100
+FEWEST_STEPS, MOST_STEPS = 10, 100
+FEWEST = 4  # inputs
+ACTIVATIONS = 1 << 26  # values that are kept for a step back
 RATE = 0.05
 SMALLEST_VARIANCE = 1e-6
+
+Inputs = tuple[np.ndarray, ...]
 
 
 def inputs_like_training(
     network: Network, count: int, seed: int, preprocessing: Preprocessing | None = None
 ) -> tuple[np.ndarray, ...]:
-    """``count`` inputs (float32, one array for each of the network's), without any data.
+    """Up to ``count`` inputs (float32, one array for each of the network's), without any data.
 
-    Smooth noise, matched to the statistics of the batch norms as far as the network has any and
-    as its size allows.
+    Smooth noise, matched to the statistics of the batch norms as far as the network has any:
+    a few at a time of a large network, and fewer of them.
     """
     graph = network.graph
-    inputs = generated_inputs(graph.inputs, count, seed, preprocessing)
     norms = [node for node in graph.nodes if node.op == "BatchNormalization"]
     norms = [node for node in norms if all(n in graph.tensors for n in node.inputs[1:])]
-    cost = PASSES * count * max(sum(graph.macs().values()), 1)
-    steps = min(MOST_STEPS, int(WORK / cost))
-    if not norms or not steps:
-        return inputs
-    found = [as_input(part).clone().requires_grad_() for part in inputs]
+    if not norms:
+        return generated_inputs(graph.inputs, count, seed, preprocessing)
+    cost = PASSES * max(sum(graph.macs().values()), 1)
+    count = min(count, max(FEWEST, int(WORK / cost / FEWEST_STEPS)))
+    steps = min(MOST_STEPS, max(FEWEST_STEPS, int(WORK / cost / count)))
+    inputs = generated_inputs(graph.inputs, count, seed, preprocessing)
+    shapes = graph.shapes()
+    values = sum(math.prod(shapes[name][1:]) for node in graph.nodes for name in node.outputs)
+    together = max(1, ACTIVATIONS // max(values, 1))
     tensors = constant_tensors(network)
+    parts = [
+        _matched(
+            graph, tensors, tuple(part[start : start + together] for part in inputs), norms, steps
+        )
+        for start in range(0, count, together)
+    ]
+    return tuple(np.concatenate(same) for same in zip(*parts, strict=True))
+
+
+def _matched(
+    graph: Graph, tensors: dict[str, Tensor], inputs: Inputs, norms: list[Node], steps: int
+) -> Inputs:
+    """The inputs, changed until the batch norms see about what they remember."""
+    found = [as_input(part).clone().requires_grad_() for part in inputs]
     optimiser = torch.optim.Adam(found, lr=RATE)
     best, least = inputs, float("inf")
     for _ in range(steps):

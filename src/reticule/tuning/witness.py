@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from reticule.graph import Network
 from reticule.tuning.likelihood import spreads_of
 from reticule.tuning.running import answers, constant_tensors, evenly
 
+Inputs = tuple[np.ndarray, ...]
+
 WORK = 2e10  # multiply-accumulates of one look
 FEWEST, MOST = 16, 512
 MOST_BYTES = 1 << 28  # of inputs and answers
@@ -23,25 +27,34 @@ ONE_IN_TEN = 1.2816  # standard deviations
 
 @dataclass(frozen=True)
 class Witness:
-    """``inputs`` (one array for each of the network's) and the original's ``exact`` answers.
+    """Inputs of the ``original`` network, drawn when they are first needed.
 
     ``generated`` says that they are no data of the user's.
     """
 
-    inputs: tuple[np.ndarray, ...]
-    exact: tuple[np.ndarray, ...]
+    original: Packed
+    draw: Callable[[], Inputs]
     generated: bool
-
-    @classmethod
-    def of(cls, original: Network, inputs: tuple[np.ndarray, ...], generated: bool) -> Witness:
-        exact = answers(original.graph, constant_tensors(original), inputs)
-        return cls(inputs, exact, generated)
 
     @classmethod
     def from_data(cls, original: Network, data: Data) -> Witness:
         """Some of the data, evenly spaced, as many as one look can afford."""
-        sample = evenly(data, witnesses(original))
-        return cls.of(original, sample.inputs(np.arange(len(sample))), generated=False)
+
+        def draw() -> Inputs:
+            sample = evenly(data, witnesses(original))
+            return sample.inputs(np.arange(len(sample)))
+
+        return cls(Packed.of(original), draw, generated=False)
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """One array (n, ...) for each of the network's inputs."""
+        return self.draw()
+
+    @cached_property
+    def exact(self) -> tuple[np.ndarray, ...]:
+        """What the original says to them, one array for each output."""
+        return self.answers(self.original)
 
     def answers(self, packed: Packed) -> tuple[np.ndarray, ...]:
         """What a network says to the inputs."""
@@ -53,6 +66,8 @@ class Witness:
 
     def error(self, packed: Packed) -> float:
         """The error of a network in percent: that of its worst output."""
+        if self.generated and packed.same_weights(self.original):
+            return 0.0  # nothing needs to be generated to know that
         return worst_error(self.fidelity(packed)) or 0.0
 
     def cautious_error(self, packed: Packed) -> float:

@@ -116,7 +116,7 @@ class Builder:
     def tensor(self, array: np.ndarray, base: str) -> str:
         """Keep values as a float32 tensor under this name, or find it if it is kept already."""
         with np.errstate(over="ignore"):
-            values = np.array(array, dtype=np.float32, order="C")
+            values = np.asarray(array, dtype=np.float32, order="C")
         for name in self._claims.setdefault(base, []):
             if np.array_equal(self.tensors[name], values):
                 return name
