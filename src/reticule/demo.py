@@ -126,7 +126,7 @@ def run_demo(folder: Path, progress: Progress | None = None, scale: float = 1.0)
         folder=folder,
         result=result,
         before=_before(network, test),
-        after=measure(path, test),
+        after=measure(path, test, timed=True),
         memory_before=original.weight_bytes,
         memory_after=Model.load(path).weight_bytes,
         with_report=_optional(lambda: result.report(folder / "report.html"), progress),
@@ -139,7 +139,7 @@ def _before(network: Network, test: Data) -> Measured:
     with tempfile.TemporaryDirectory(prefix="reticule-") as folder:
         path = Path(folder) / "original.ret"
         save(path, Packed.of(network), About(preprocessing=test.preprocessing))
-        return measure(path, test)
+        return measure(path, test, timed=True)
 
 
 def digits() -> Data:

@@ -102,11 +102,11 @@ def dumps(
     return b"".join(_encode(packed, about, preset, weights)[0])
 
 
-def size_of(
+def sizes_of(
     packed: Packed, about: About, preset: str = DEFAULT_PRESET, weights: Weights | None = None
-) -> int:
-    """The length of what :func:`dumps` gives."""
-    return _encode(packed, about, preset, weights)[1].bytes_file
+) -> Saved:
+    """How many bytes a network takes in what :func:`dumps` gives."""
+    return _encode(packed, about, preset, weights)[1]
 
 
 def _encode(

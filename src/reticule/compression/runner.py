@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from reticule.tuning.witness import Witness
 
 MOST_GENERATED = 64
+QUICK = 10.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,9 @@ class Run:
                 step = self._guarded(number, packed, outcome, context)
                 packed = step.packed
                 record = self._record(step, context, start)
-                if journal:
+                # A checkpoint of the last stage is not worth more time than the stage.
+                last = number + 1 == len(self.recipe.stages)
+                if journal and not (last and record.seconds < QUICK):
                     journal.add(number, packed, record)
                 del outcome, step
                 give_back()

@@ -8,6 +8,7 @@ pixels, so that scale, mean and std come out of the ``.ret`` file itself.
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -42,7 +43,7 @@ class Measured:
     """What a fresh process found of a file; accuracies in percent, None without labels.
 
     ``fidelity`` is empty where there was nothing to compare with; ``ms_per_image`` is the median
-    of single inputs.
+    of single inputs, not a number where nobody asked.
     """
 
     accuracy: float | None
@@ -53,11 +54,13 @@ class Measured:
     peak_rss_mib: float
 
 
-def measure(ret: Path, data: Data | Arrays, exact: Answers | None = None) -> Measured:
+def measure(
+    ret: Path, data: Data | Arrays, exact: Answers | None = None, *, timed: bool = False
+) -> Measured:
     """Decode a ``.ret`` file in a fresh process and run all of ``data`` through it.
 
     ``data`` is fitted to the network; ``exact`` are the answers of the network that the file is
-    compared with.  ReticuleError where the process fails.
+    compared with.  Single inputs are ``timed`` on demand.  ReticuleError where the process fails.
     """
     with tempfile.TemporaryDirectory(prefix="reticule-") as name:
         folder = Path(name)
@@ -66,6 +69,7 @@ def measure(ret: Path, data: Data | Arrays, exact: Answers | None = None) -> Mea
             "ret": str(ret.resolve()),
             "pixels": _pixels(data) is not None,
             "labelled": data.labelled,
+            "timed": timed,
             "answers": [str(file) for file in exact.files] if exact else [],
         }
         (folder / "job.json").write_text(json.dumps(job), "utf-8")
@@ -141,7 +145,7 @@ def _measured(folder: Path) -> Measured:
         counter.top5 if counter else None,
         fidelity if exact else (),
         len(data),
-        milliseconds(model, data),
+        milliseconds(model, data) if job["timed"] else math.nan,
         peak_rss_mib(),
     )
 
