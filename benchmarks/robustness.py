@@ -103,9 +103,11 @@ def _packed(network: Network, images: Pixels, recipe: str) -> reticule.Result:
 def _rounded(
     network: Network, made: reticule.Result, scale: str, images: Pixels, wanted: tuple
 ) -> float:
-    packed = rounded_to_size(network, made.bytes_file, made.about, SCALES[scale])
-    value = signal_to_noise(answers(Model(packed), images), wanted)
-    return -200.0 if np.isnan(value) else value
+    found = [
+        signal_to_noise(answers(Model(packed), images), wanted)
+        for packed in rounded_to_size(network, made.bytes_file, made.about, SCALES[scale])
+    ]
+    return float(np.median(np.nan_to_num(found, nan=-200.0)))
 
 
 def arguments() -> argparse.Namespace:

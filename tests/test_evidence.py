@@ -232,4 +232,4 @@ def test_a_rival_has_the_bytes_that_are_asked_for_and_gains_are_told() -> None:
     exact = Packed.of(network)
     coarse, fine = (calibrated(network, IMAGES, lam) for lam in (1e-2, 1e-5))
     (gains,) = gains_over(exact, fine, [coarse], [(IMAGES,), *others_like((IMAGES,), RNG)])
-    assert len(gains) == 4 and min(gains) > 3
+    assert len(gains) == 5 and min(gains) > 3

@@ -23,6 +23,7 @@ from reticule.methods.quantise.walk import quantised_bias
 
 BIAS_BITS = 8
 TRIALS, NEAR = 14, 0.002
+NEIGHBOURS = (0.98, 0.99, 1.0, 1.01, 1.02)  # of the step
 
 Scale = Callable[[Floats], float]
 
@@ -40,11 +41,11 @@ def by_largest(weights: Floats) -> float:
 SCALES: dict[str, Scale] = {"by spread": by_spread, "by largest": by_largest}
 
 
-def rounded_to_size(network: Network, size: int, about: About, scale: Scale) -> Packed:
-    """The network as finely rounded as fits ``size`` bytes of a file with that metadata."""
+def rounded_to_size(network: Network, size: int, about: About, scale: Scale) -> list[Packed]:
+    """The network as finely rounded as fits ``size`` bytes of a file with that metadata, and with
+    steps that are a little finer and coarser: what they do to the answers differs by decibels."""
     folded = Packed.of(fold_batch_norm(network))
     low, high = log(1e-5), log(1e2)  # of the step over the scale; the file at ``high`` is smaller
-    best = rounded(folded, np.exp(high), scale)
     for _ in range(TRIALS):
         middle = (low + high) / 2
         made = rounded(folded, np.exp(middle), scale)
@@ -52,10 +53,10 @@ def rounded_to_size(network: Network, size: int, about: About, scale: Scale) -> 
         if bytes_file > size:
             low = middle
             continue
-        high, best = middle, made
+        high = middle
         if bytes_file > (1 - NEAR) * size:
             break
-    return best
+    return [rounded(folded, np.exp(high) * factor, scale) for factor in NEIGHBOURS]
 
 
 def rounded(folded: Packed, step: float, scale: Scale) -> Packed:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reticule.evaluation.generated import generated_inputs
 from reticule.forms import Form, Packed, Quantised
 from reticule.graph import Graph
 from reticule.methods.layerwise.sizes import batch_of
@@ -31,7 +32,7 @@ BIT = 6.02  # decibels
 CLOSE = 0.01  # of the bytes, by which sizes may differ; what is left is set off
 TURNS = 4
 LARGE = 4_000_000  # weights from which on each turn takes minutes
-SMOOTH = 8  # cells of smooth noise along each axis
+ONE_IMAGE = 3.0  # decibels
 
 Inputs = tuple[np.ndarray, ...]
 
@@ -55,7 +56,8 @@ def rivals_of(
 ) -> list[Rival]:
     """Networks of about ``target`` bytes that know no images: ``plain``, and such as
     round to nearest, with steps by the spread or by the largest weight of each tensor.
-    Of large networks only the first."""
+    Of large networks only the first.
+    """
     weights = sum(start.forms[name].size for name in names)
     made = [matched(plain, size, target, weights)]
     if weights <= LARGE:
@@ -88,16 +90,18 @@ def rounded(
 def others_like(inputs: Inputs, rng: np.random.Generator) -> list[Inputs]:
     """Kinds of inputs (n, ...) with about the same moments that calibration has not seen.
 
-    Blends of two; brighter or darker ones of more or less contrast; smooth noise of the same
-    mean and spread in each channel.
+    Blends of two; brighter or darker ones of more or less contrast; other ones beneath noise; noise
+    of the same mean and spread in each channel, with the spectrum of pictures.  A few inputs
+    serve several times.
     """
+    turns = -(-FEWEST // max(len(inputs[0]), 1))
+    inputs = tuple(np.concatenate([np.asarray(x, np.float32)] * turns) for x in inputs)
     count = len(inputs[0])
     share = rng.uniform(0.3, 0.7, count)
     turned = rng.permutation(count)
     light, contrast = rng.normal(0, 0.5, count), rng.uniform(0.5, 1.5, count)
-    blends, changed, noise = [], [], []
-    for values in inputs:
-        x = np.asarray(values, np.float32)
+    blends, changed, beneath, noise = [], [], [], []
+    for x in inputs:
         each = (count, *[1] * (x.ndim - 1))
         axes = (0, *range(2, x.ndim))
         mean, spread = x.mean(axes, keepdims=True), x.std(axes, keepdims=True)
@@ -106,21 +110,25 @@ def others_like(inputs: Inputs, rng: np.random.Generator) -> list[Inputs]:
         blends.append(part * x + (1 - part) * x[turned])
         scaled = mean + (x - mean) * contrast.reshape(each) + spread * light.reshape(each)
         changed.append(scaled.astype(np.float32))
-        noise.append((mean + spread * _smooth(x.shape, rng)).astype(np.float32))
-    kinds = [tuple(changed), tuple(noise)]
-    return [tuple(blends), *kinds] if count > 1 else kinds
+        (made,) = generated_inputs({"": x.shape[1:]}, count, int(rng.integers(1 << 31)))
+        noise.append((mean + spread * made).astype(np.float32))
+        half = (noise[-1] + _displaced(x, rng)) / 2
+        beneath.append((mean + 2**0.5 * (half - mean)).astype(np.float32))
+    kinds = [tuple(changed), tuple(beneath), tuple(noise)]
+    return [tuple(blends), *kinds] if turns < count else kinds
 
 
-def _smooth(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Normal noise of this shape, of one scale for every axis after the second."""
-    coarse = rng.normal(size=(*shape[:2], *(min(n, SMOOTH) for n in shape[2:])))
-    for axis, length in enumerate(shape[2:], 2):
-        places = np.linspace(0, coarse.shape[axis] - 1, length)
-        low = np.floor(places).astype(int)
-        high = np.minimum(low + 1, coarse.shape[axis] - 1)
-        part = (places - low).reshape(-1, *[1] * (coarse.ndim - 1 - axis))
-        coarse = (1 - part) * coarse.take(low, axis) + part * coarse.take(high, axis)
-    return (coarse / max(float(coarse.std()), 1e-12)).astype(np.float32)
+def _displaced(x: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Each image (n, C, H, W) moved, mirrored and with other colours; anything else as it is."""
+    if x.ndim != 4:
+        return x
+    x = x.copy()
+    for image in x:
+        down, along = (int(rng.integers(size)) for size in image.shape[1:])
+        moved = np.roll(image, (down, along), (1, 2))
+        moved = moved[:, :: rng.choice((1, -1)), :: rng.choice((1, -1))]
+        image[:] = moved[rng.permutation(len(image))]
+    return x
 
 
 def matched(
@@ -200,18 +208,21 @@ def better(
     decibels that has won over it.
 
     ``held_out`` inputs must tell for themselves, unless calibration had only one image
-    (``images``): that says nothing of others.
+    (``images``): that says little of others, and the calibrated network has to be better by
+    :data:`ONE_IMAGE` decibels on what is least like it.
     """
     macs = max(sum(original.graph.macs().values()), 1)
     count = int(np.clip(COMPARED / macs, FEWEST, MOST))
     inputs = tuple(values[:count] for values in held_out)
     weights = sum(original.forms[name].size for _, name in original.graph.weights())
-    kinds = [inputs, *others_like(inputs, rng)][1 if images < 2 else 0 :]
+    kinds = others_like(inputs, rng)
+    kinds = [inputs, *kinds] if images > 1 else kinds[-2:]
+    handicap = 0.0 if images > 1 else ONE_IMAGE
     found = []
     every = gains_over(original, calibrated, [rival.packed for rival in rivals], kinds)
     for number, (rival, seen) in enumerate(zip(rivals, every, strict=True)):
         more = BIT * 8 * (size - rival.size) / max(weights, 1)  # what its bytes would have won
-        gains = [gain - more for gain in seen]
+        gains = [gain - more - handicap for gain in seen]
         found.append((float(np.mean(gains)), gains[0], number))
     won, own, number = min(found)
     return (None if won >= 0 and own >= 0 else rivals[number]), won
