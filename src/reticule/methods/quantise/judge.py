@@ -48,7 +48,7 @@ JUDGEMENT = 1.2e11  # multiply-accumulates of one judgement
 FEWEST_JUDGED, MOST_JUDGED = 512, 4096
 TURNS = 8  # blends of one image
 KNOWN = 0.98  # share of right answers to images that a network knows by heart
-NEW = 0.6  # points lost on new images for one on blends of such, about the most of those measured
+NEW = 0.9  # points lost on new images for one on blends of such: the most of those measured
 MOST = 12.0  # decibels that anything counts as off
 MISTAKES = 0.6  # share of the changed answers to known images that are mistakes on new ones
 
