@@ -13,9 +13,10 @@ A second witness are the training images themselves: an answer that changes on o
 network knew is a mistake, while on new images some changes put mistakes right.  The
 worse of the two guesses counts.
 
-Where the network does not know the images by heart, as its accuracy on them tells, their changes
-say little, and mixed ones are not that much harder for it.  Where few are held out, those to
-calibrate with are asked as well, each in several blends.
+Where the network does not know the images by heart, as its accuracy on them tells, mixed ones
+are not that much harder for it, and changed answers are as often right as before; but a test will
+count them by chance, so a standard error is added.  Where few are held out, those to calibrate
+with are asked as well, each in several blends.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ JUDGEMENT = 1.2e11  # multiply-accumulates of one judgement
 FEWEST_JUDGED, MOST_JUDGED = 512, 4096
 TURNS = 8  # blends of one image
 KNOWN = 0.98  # share of right answers to images that a network knows by heart
-NEW = 0.9  # points lost on new images for one on blends of such: the most of those measured
+NEW = 0.75  # points lost on new images for one on blends of such, about the most of those measured
+TESTED = 5000  # images: what a test shows differs by the standard error of so many
 MOST = 12.0  # decibels that anything counts as off
 MISTAKES = 0.6  # share of the changed answers to known images that are mistakes on new ones
 
@@ -186,7 +188,7 @@ class Judge:
         lost = own - self.probabilities.gather(1, guesses[:, None])[:, 0]
         points = 100.0 * float(lost.mean())
         if not self.known:
-            return NEW * points
+            return NEW * points + 100.0 * float(np.sqrt(np.mean(changed) / TESTED))
         return max(expected_drop(points), MISTAKES * 100.0 * float(np.mean(changed)))
 
 
