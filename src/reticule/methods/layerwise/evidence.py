@@ -38,7 +38,7 @@ from reticule.methods.quantise.calibration import Seen
 from reticule.tuning.evidence import trust
 
 PRIOR = 4.0  # images
-SILENT = 64.0  # images
+SILENT = 16.0  # images
 VARIES = 1e-3  # of the typical energy
 RIDGE = 0.05  # of the mean diagonal: how much a target may lean on single images
 
