@@ -90,9 +90,9 @@ def rounded(
 def others_like(inputs: Inputs, rng: np.random.Generator) -> list[Inputs]:
     """Kinds of inputs (n, ...) with about the same moments that calibration has not seen.
 
-    Blends of two; brighter or darker ones of more or less contrast; other ones beneath noise; noise
-    of the same mean and spread in each channel, with the spectrum of pictures.  A few inputs
-    serve several times.
+    Blends of two; brighter or darker ones of more or less contrast; noise of the same mean and
+    spread in each channel, with the spectrum of pictures; moved ones beneath such noise, which tell
+    most where there is one image only.  A few inputs serve several times.
     """
     turns = -(-FEWEST // max(len(inputs[0]), 1))
     inputs = tuple(np.concatenate([np.asarray(x, np.float32)] * turns) for x in inputs)
@@ -114,7 +114,7 @@ def others_like(inputs: Inputs, rng: np.random.Generator) -> list[Inputs]:
         noise.append((mean + spread * made).astype(np.float32))
         half = (noise[-1] + _displaced(x, rng)) / 2
         beneath.append((mean + 2**0.5 * (half - mean)).astype(np.float32))
-    kinds = [tuple(changed), tuple(beneath), tuple(noise)]
+    kinds = [tuple(changed), tuple(noise), tuple(beneath)]
     return [tuple(blends), *kinds] if turns < count else kinds
 
 
@@ -209,14 +209,14 @@ def better(
 
     ``held_out`` inputs must tell for themselves, unless calibration had only one image
     (``images``): that says little of others, and the calibrated network has to be better by
-    :data:`ONE_IMAGE` decibels on what is least like it.
+    :data:`ONE_IMAGE` decibels beneath noise.
     """
     macs = max(sum(original.graph.macs().values()), 1)
     count = int(np.clip(COMPARED / macs, FEWEST, MOST))
     inputs = tuple(values[:count] for values in held_out)
     weights = sum(original.forms[name].size for _, name in original.graph.weights())
     kinds = others_like(inputs, rng)
-    kinds = [inputs, *kinds] if images > 1 else kinds[-2:]
+    kinds = [inputs, *kinds] if images > 1 else kinds[-1:]
     handicap = 0.0 if images > 1 else ONE_IMAGE
     found = []
     every = gains_over(original, calibrated, [rival.packed for rival in rivals], kinds)
