@@ -28,7 +28,7 @@ from codec_samples import (
     small_cnn,
 )
 
-from reticule.codec import About, Limits, dumps, encode_weights, load, loads, save, sizes_of
+from reticule.codec import About, Limits, dumps, encode_weights, load, loads, save, size_of
 from reticule.codec.chunks import PRESETS
 from reticule.codec.container import load_tensor
 from reticule.errors import Fault, FormatError, ModelError, ReticuleError
@@ -499,7 +499,7 @@ def test_weights_that_were_coded_once_serve_for_any_description(sample, preset):
     for about in (described(), About(), About(seed=7)):
         data = dumps(packed, about, preset)
         assert dumps(packed, about, preset, weights) == data
-        assert sizes_of(packed, about, preset, weights).bytes_file == len(data)
+        assert size_of(packed, about, preset, weights) == len(data)
 
 
 def test_weights_of_another_network_are_refused():

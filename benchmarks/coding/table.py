@@ -75,11 +75,11 @@ def _text(value: object) -> str:
 
 
 def command() -> str:
-    """The command line; of absolute paths only the last three parts."""
+    """The command line; of absolute paths only the last part."""
     words = []
     for word in sys.argv:
         path = Path(word)
-        words.append("/".join(path.parts[-3:]) if path.is_absolute() else word)
+        words.append(path.name if path.is_absolute() else word)
     return " ".join(["python", *words])
 
 

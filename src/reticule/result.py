@@ -6,11 +6,10 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from reticule.budget import Budget
-from reticule.codec import About, loads
+from reticule.codec import About
 from reticule.evaluation.fidelity import Fidelity, worst_error
 from reticule.files import write_whole
 from reticule.forms import Packed
@@ -30,6 +29,7 @@ class Result:
     """
 
     blob: bytes
+    packed: Packed
     about: About
     recipe: Recipe
     seed: int
@@ -46,11 +46,6 @@ class Result:
     seconds: float
     tensor_bytes: Mapping[str, int]
     part_bytes: Mapping[str, int]
-
-    @cached_property
-    def packed(self) -> Packed:
-        """The network as it is in the file."""
-        return loads(self.blob).packed
 
     @property
     def bytes_file(self) -> int:

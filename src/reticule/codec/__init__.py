@@ -17,7 +17,7 @@ from reticule.codec.container import load as load
 from reticule.codec.container import load_tensor as load_tensor
 from reticule.codec.container import loads as loads
 from reticule.codec.container import save as save
-from reticule.codec.container import sizes_of as sizes_of
+from reticule.codec.container import size_of as size_of
 from reticule.codec.encoded import DEFAULT_PRESET as DEFAULT_PRESET
 from reticule.codec.encoded import Weights as Weights
 from reticule.codec.encoded import encode_weights as encode_weights

@@ -102,11 +102,11 @@ def dumps(
     return b"".join(_encode(packed, about, preset, weights)[0])
 
 
-def sizes_of(
+def size_of(
     packed: Packed, about: About, preset: str = DEFAULT_PRESET, weights: Weights | None = None
-) -> Saved:
-    """How many bytes a network takes in what :func:`dumps` gives."""
-    return _encode(packed, about, preset, weights)[1]
+) -> int:
+    """The length of what :func:`dumps` gives."""
+    return _encode(packed, about, preset, weights)[1].bytes_file
 
 
 def _encode(

@@ -26,8 +26,9 @@ from reticule.codec import (
     check_preset,
     dumps,
     encode_weights,
+    loads,
     save,
-    sizes_of,
+    size_of,
 )
 from reticule.compression.measurer import Figures, measure_file
 from reticule.compression.runner import Run
@@ -161,8 +162,7 @@ class _File:
             fidelity = tuple(Fidelity(n, *unknown).rounded() for n in packed.graph.outputs)
             about = replace(about, accuracy=_accuracy(88.8888, 88.8888, "test"), fidelity=fidelity)
         packed = replace(packed, graph=named_after_nodes(packed.graph))
-        slack = SLACK * (1 + len(packed.graph.outputs))
-        return sizes_of(packed, about, self.preset).bytes_file + slack
+        return size_of(packed, about, self.preset) + SLACK * (1 + len(packed.graph.outputs))
 
     def measured(self, figures: Figures) -> About:
         """What the file says of itself once it is measured."""
@@ -198,9 +198,8 @@ def _measured(
     write = partial(save, packed=packed, about=file.about, preset=preset, weights=weights)
     figures = measure_file(original, write, on, judged, sets.held_out)
     give_back()
-    about = file.measured(figures)
-    sizes = sizes_of(packed, about, preset, weights)
-    blob = dumps(packed, about, preset, weights)
+    blob = dumps(packed, file.measured(figures), preset, weights)
+    del weights, write
     nonzero = sum(form.nonzero for form in packed.forms.values())
     seconds = time.monotonic() - begun
     error = worst_error(figures.fidelity)
@@ -210,14 +209,16 @@ def _measured(
             error_percent=error if error is not None and math.isfinite(error) else None,
         )
     )  # fmt: skip
+    decoded = loads(blob)
     return Result(
         blob,
-        about,
+        decoded.packed,
+        decoded.about,
         run.recipe,
         run.seed,
         tuple(stages),
         file.about.bytes_original,
-        sizes.bytes_weights,
+        decoded.bytes_weights,
         figures.accuracy_before,
         figures.accuracy_after,
         None if on == "generated" else on,
@@ -226,8 +227,8 @@ def _measured(
         len(judged),
         run.budget,
         time.monotonic() - start,
-        sizes.tensor_bytes,
-        sizes.part_bytes,
+        decoded.tensor_bytes,
+        decoded.part_bytes,
     )
 
 

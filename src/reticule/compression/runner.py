@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from reticule.tuning.witness import Witness
 
 MOST_GENERATED = 64
-QUICK = 10.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -108,9 +107,7 @@ class Run:
                 step = self._guarded(number, packed, outcome, context)
                 packed = step.packed
                 record = self._record(step, context, start)
-                # A checkpoint of the last stage is not worth more time than the stage.
-                last = number + 1 == len(self.recipe.stages)
-                if journal and not (last and record.seconds < QUICK):
+                if journal:
                     journal.add(number, packed, record)
                 del outcome, step
                 give_back()
@@ -167,8 +164,8 @@ class Run:
         if held_out is None:
             return None
         # Without images to train on, those to decide on serve methods that need no labels.
-        train, device = self.sets.train or held_out, device_of(self.device)
-        minutes = self.budget.minutes
+        train = held_out if self.sets.train is None else self.sets.train
+        minutes, device = self.budget.minutes, device_of(self.device)
         return Problem.of(self.network, train, held_out, self.seed, minutes, device)
 
     @cached_property

@@ -18,7 +18,7 @@ from reticule.data import Preprocessing
 from reticule.evaluation.generated import generated_inputs
 from reticule.graph import Graph, Network, Node
 from reticule.tuning.executor import execute
-from reticule.tuning.running import as_input, constant_tensors
+from reticule.tuning.running import Inputs, as_input, constant_tensors
 
 WORK = 1e12  # multiply-accumulates of all steps
 PASSES = 3  # forward passes that a step takes as long as
@@ -28,12 +28,10 @@ ACTIVATIONS = 1 << 26  # values that are kept for a step back
 RATE = 0.05
 SMALLEST_VARIANCE = 1e-6
 
-Inputs = tuple[np.ndarray, ...]
-
 
 def inputs_like_training(
     network: Network, count: int, seed: int, preprocessing: Preprocessing | None = None
-) -> tuple[np.ndarray, ...]:
+) -> Inputs:
     """Up to ``count`` inputs (float32, one array for each of the network's), without any data.
 
     Smooth noise, matched to the statistics of the batch norms as far as the network has any:
@@ -52,12 +50,10 @@ def inputs_like_training(
     values = sum(math.prod(shapes[name][1:]) for node in graph.nodes for name in node.outputs)
     together = max(1, ACTIVATIONS // max(values, 1))
     tensors = constant_tensors(network)
-    parts = [
-        _matched(
-            graph, tensors, tuple(part[start : start + together] for part in inputs), norms, steps
-        )
-        for start in range(0, count, together)
-    ]
+    parts = []
+    for start in range(0, count, together):
+        some = tuple(values[start : start + together] for values in inputs)
+        parts.append(_matched(graph, tensors, some, norms, steps))
     return tuple(np.concatenate(same) for same in zip(*parts, strict=True))
 
 

@@ -31,12 +31,11 @@ from reticule.graph import Graph, Network, Node
 from reticule.tuning.evidence import believed, distinct, trust
 from reticule.tuning.executor import execute
 from reticule.tuning.problem import as_input, constant_tensors
+from reticule.tuning.running import Inputs
 
 BATCH = 64
 LARGEST_SCALE = 2.0  # a dead channel must not be blown up
 CONSTANT = 1e-4  # of the layer's typical spread: what spreads less says nothing of a scale
-
-Inputs = tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True)

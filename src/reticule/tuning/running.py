@@ -15,6 +15,9 @@ from reticule.tuning.executor import execute
 
 EVALUATION_BATCH = 256
 
+Inputs = tuple[np.ndarray, ...]
+"""One array (n, ...) for each of a network's inputs."""
+
 
 def evenly(data: Data, most: int) -> Data:
     """At most so many images, evenly spaced: folders come sorted by class."""

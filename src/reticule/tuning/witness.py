@@ -14,9 +14,7 @@ from reticule.evaluation.fidelity import Fidelity, fidelity_of, worst_error
 from reticule.forms import Packed
 from reticule.graph import Network
 from reticule.tuning.likelihood import spreads_of
-from reticule.tuning.running import answers, constant_tensors, evenly
-
-Inputs = tuple[np.ndarray, ...]
+from reticule.tuning.running import Inputs, answers, constant_tensors, evenly
 
 WORK = 2e10  # multiply-accumulates of one look
 FEWEST, MOST = 16, 512

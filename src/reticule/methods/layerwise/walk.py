@@ -25,10 +25,10 @@ from reticule.progress import Bar, Progress
 from reticule.tuning.evidence import distinct
 from reticule.tuning.moments import with_bias
 from reticule.tuning.problem import constant_tensors
+from reticule.tuning.running import Inputs
 
 LEAST_COLUMNS = 64  # a layer as narrow as that gets no bias that it did not have
 
-Inputs = tuple[np.ndarray, ...]
 """One array (n, ...) for each input of a network, in its order."""
 Treatment = Callable[[Layer], Mapping[str, Form]]
 """New forms of a layer's weights and, where it has one, of its bias."""

@@ -25,6 +25,7 @@ from reticule.methods.quantise.budget import HIGHEST, LOWEST
 from reticule.methods.quantise.walk import quantised_bias
 from reticule.tuning.executor import execute
 from reticule.tuning.problem import as_input, constant_tensors
+from reticule.tuning.running import Inputs
 
 COMPARED = 2e10  # multiply-accumulates of one network on one kind of inputs
 FEWEST, MOST = 16, 128  # inputs of a kind
@@ -33,8 +34,6 @@ CLOSE = 0.01  # of the bytes, by which sizes may differ; what is left is set off
 TURNS = 4
 LARGE = 4_000_000  # weights from which on each turn takes minutes
 ONE_IMAGE = 3.0  # decibels
-
-Inputs = tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True)

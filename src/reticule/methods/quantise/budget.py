@@ -125,33 +125,34 @@ def _search(
     third step halves, whatever the slope says.  It ends when the budget is kept and ``finest``
     decibels less would probably not keep it.
     """
-    trials = {start: attempt(start)}
-    missed = {start: off(trials[start])}
-    last, slope = start, 1.0
+    missed: dict[float, float] = {}  # by quality; of the networks only the best is kept
+    best: Attempt | None = None
+    quality, last, slope = start, start, 1.0
     while True:
-        kept = [q for q in trials if missed[q] <= 0]
-        broken = [q for q in trials if missed[q] > 0]
-        best = min(kept, key=lambda q: better * q) if kept else None
-        worst = max(broken, key=lambda q: better * q) if broken else None
-        gap = better * (best - worst) if best is not None and worst is not None else math.inf
-        if best is not None and (
-            gap <= finest * 1.001 or -missed[best] * max(slope, 1.0) <= finest
-        ):
-            return trials[best], True
+        trial = attempt(quality)
+        missed[quality] = off(trial)
+        if quality != last:
+            change = missed[last] - missed[quality]
+            found = better * (quality - last) / change if change else STEEPEST
+            slope = min(max(found, 1 / STEEPEST), STEEPEST) if found > 0 else STEEPEST
+        last = quality
+        if missed[last] <= 0 and (best is None or better * last < better * best.quality):
+            best = trial
+        worst = max((q for q in missed if missed[q] > 0), key=lambda q: better * q, default=None)
+        if best is not None:
+            gap = math.inf if worst is None else better * (best.quality - worst)
+            probably = -missed[best.quality] * max(slope, 1.0)
+            if min(gap / 1.001, probably) <= finest:
+                return best, True
         if best is not None and worst is not None:
-            part = (missed[worst] + finest / 2 / slope) / (missed[worst] - missed[best])
-            part = 0.5 if len(trials) % 3 == 0 else min(max(part, 0.1), 0.9)
-            quality = worst + (best - worst) * part
+            left = missed[worst] - missed[best.quality]
+            part = (missed[worst] + finest / 2 / slope) / left
+            part = 0.5 if len(missed) % 3 == 0 else min(max(part, 0.1), 0.9)
+            quality = worst + (best.quality - worst) * part
         else:
-            longest = STEP * 2 ** len(trials) / 2
+            longest = STEP * 2 ** len(missed) / 2
             step = missed[last] * slope + finest / 2
             quality = last + better * min(max(step, -longest), longest)
             quality = min(max(quality, LOWEST), HIGHEST)
-        if quality in trials:
-            return trials[last if best is None else best], best is not None
-        trials[quality] = attempt(quality)
-        missed[quality] = off(trials[quality])
-        change = missed[last] - missed[quality]
-        found = better * (quality - last) / change if change else STEEPEST
-        slope = min(max(found, 1 / STEEPEST), STEEPEST) if found > 0 else STEEPEST
-        last = quality
+        if quality in missed:
+            return best or trial, best is not None

@@ -168,9 +168,9 @@ class Judge:
         blends = [unseen_like(p, problem, rng, mixed=True) for p in plain for _ in range(turns)]
         mixed = tuple(np.concatenate(parts) for parts in zip(*blends, strict=True))
         probabilities = _probabilities(graph, tensors, mixed)
-        answers = _answers(graph, tensors, plain)
-        right = answers == np.concatenate([data.labels for data in plain])
-        return cls(mixed, probabilities, plain, answers, False, float(right.mean()) >= KNOWN)
+        own = _answers(graph, tensors, plain)
+        right = own == np.concatenate([data.labels for data in plain])
+        return cls(mixed, probabilities, plain, own, False, float(right.mean()) >= KNOWN)
 
     def drop(self, packed: Packed) -> float:
         """Points of accuracy that are probably lost; rather too many than too few."""
